@@ -1,0 +1,227 @@
+"""The command line: ``handlens {install,search,status,reindex,bench}``.
+
+Answers go to standard output, everything else to standard error. Exit code 0 means done, 1 that handlens could not do
+it (one line says why and what to do), 2 that the command was not understood.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from handlens import __version__
+from handlens.errors import BoxError, HandlensError
+from handlens.options import INDEX_KINDS, RUNTIMES, Options
+
+if TYPE_CHECKING:
+    from handlens.client import Lens
+    from handlens.geometry import Box
+    from handlens.results import FoundObject, SearchResult
+
+__all__ = ["describe", "main"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Group(click.Group):
+    """Turns every error of the tree into one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HandlensError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _lens_options(command: Command) -> Command:
+    """The options that every command shares."""
+    for option in reversed(
+        (
+            click.option("--data-dir", default="~/.handlens", show_default=True, help="The device's store."),
+            click.option("--runtime", type=click.Choice(RUNTIMES), default="auto", show_default=True),
+            click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Threads a model."),
+            click.option("--index", type=click.Choice(INDEX_KINDS), default="auto", show_default=True),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="handlens")
+def main() -> None:
+    """Visual search that fits in the hand: photo in, blended results out, with no network."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_lens_options
+def install(folder: Path, **settings: Any) -> None:
+    """Install the release in FOLDER, as `handlens-server bundle` writes it."""
+    with _opened(settings) as lens, _progress() as report:
+        release = lens.install(folder, progress=report)
+    click.echo(f"installed release {release.name} of {release.as_of}: packs {', '.join(release.packs)}")
+
+
+@main.command()
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("--box", metavar="X,Y,W,H", help="Search this part only: left, top, width, height in pixels.")
+@click.option("--refine", metavar="TEXT", help="A kind or a word: recipe, how to, red...")
+@click.option("--limit", type=click.IntRange(1), default=12, show_default=True, help="Matches an object.")
+@click.option("--pack", "packs", multiple=True, help="Search this pack only; may be given several times.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Draw the answer as a picture: RESULT.jpg.")
+@_lens_options
+def search(
+    photo: Path,
+    box: str | None,
+    refine: str | None,
+    limit: int,
+    packs: tuple[str, ...],
+    as_json: bool,
+    out: Path | None,
+    **settings: Any,
+) -> None:
+    """Search by PHOTO. The network is never touched."""
+    with _opened(settings, packs=packs) as lens:
+        result = lens.search(photo, box=_parse_box(box, photo), refine=refine, limit=limit)
+        if out is not None:
+            _draw(lens, photo, result, out)
+    click.echo(_as_json(result.to_dict()) if as_json else "\n".join(describe(result)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_lens_options
+def status(as_json: bool, **settings: Any) -> None:
+    """Say what is installed, and which runtime and index run."""
+    with _opened(settings) as lens:
+        found = lens.status().to_dict()
+    if as_json:
+        click.echo(_as_json(found))
+        return
+    for name, value in found.items():
+        shown = [_pack_line(pack) for pack in value] if name == "packs" else [str(value)]
+        for line in shown:
+            click.echo(f"{name.replace('_', ' '):12} {line}")
+
+
+@main.command()
+@_lens_options
+def reindex(**settings: Any) -> None:
+    """Build the index file anew from the store's vectors."""
+    with _opened(settings) as lens, _progress() as report:
+        lens.reindex(progress=report)
+        click.echo(f"index {lens.status().index}")
+
+
+@main.command()
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("--runs", type=click.IntRange(5), default=30, show_default=True, help="Searches measured.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_lens_options
+def bench(photo: Path, runs: int, as_json: bool, **settings: Any) -> None:
+    """Measure this machine: milliseconds by step of searching PHOTO, models warm."""
+    with _opened(settings) as lens, _progress() as report:
+        figures = _bench(lens, photo, runs, report)
+        where = lens.status()
+    if as_json:
+        click.echo(_as_json({"runtime": where.runtime, "index": where.index, "runs": runs, "steps_ms": figures}))
+        return
+    click.echo(f"{where.runtime}, {settings['threads']} threads, index {where.index}, {runs} runs; milliseconds")
+    click.echo(f"{'step':12}{'p50':>9}{'p95':>9}")
+    for step, row in figures.items():
+        click.echo(f"{step:12}{row['p50']:9.2f}{row['p95']:9.2f}")
+
+
+def _bench(lens: Lens, photo: Path, runs: int, report: Callable[[str, int, int], None]) -> dict[str, dict[str, float]]:
+    import numpy as np
+
+    lens.search(photo)  # opens the models
+    samples = []
+    for run in range(runs):
+        timings = lens.search(photo).timings_ms
+        samples.append({**timings, "total": sum(timings.values())})
+        report("bench", run + 1, runs)
+    figures = {}
+    for step in samples[0]:
+        p50, p95 = np.percentile([sample[step] for sample in samples], [50, 95])
+        figures[step] = {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
+    return figures
+
+
+@contextmanager
+def _opened(settings: dict[str, Any], *, packs: tuple[str, ...] = ()) -> Iterator[Lens]:
+    from handlens.client import Lens
+
+    with Lens(replace(Options(**settings), packs=packs)) as lens:
+        yield lens
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar a step on standard error; nothing where that is not a terminal."""
+    bars: dict[str, Any] = {}
+
+    def report(step: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if step not in bars:
+            bars[step] = click.progressbar(length=total, label=f"{step:14}", file=sys.stderr)
+            bars[step].__enter__()
+        bars[step].update(done - bars[step].pos)
+        if done >= total:
+            bars[step].__exit__(None, None, None)
+
+    yield report
+
+
+def _parse_box(text: str | None, photo: Path) -> Box | None:
+    if text is None:
+        return None
+    from handlens.geometry import Box
+    from handlens.vision.image import read_size
+
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BoxError(f"--box {text!r} is not X,Y,W,H: give four numbers in pixels, such as 120,80,300,200") from error
+    return Box.from_pixels(x, y, width, height, image_size=read_size(photo))
+
+
+def _draw(lens: Lens, photo: Path, result: SearchResult, out: Path) -> None:
+    from handlens.render import render, save_picture
+
+    save_picture(render(photo, result, lens.thumbnail), out)
+
+
+def describe(result: SearchResult) -> Iterator[str]:
+    """The answer as lines of text."""
+    total = sum(result.timings_ms.values())
+    yield f"{len(result.objects)} objects, {total:.0f} ms, offline, release of {result.as_of}, {result.index} index"
+    for at, found in enumerate(result.objects, start=1):
+        yield from _told_object(at, found)
+
+
+def _told_object(at: int, found: FoundObject) -> Iterator[str]:
+    words = ", ".join(f"{note.tag} {note.confidence:.2f}" for note in found.annotations[:4])
+    yield f"\n[{at}] {found.type} {found.understanding.type_confidence:.2f} ({found.region.found_by}): {words}"
+    for section in found.sections:
+        yield f"  {section.title}"
+        for match in section.matches:
+            yield f"    {match.score:.2f}  {match.title}  ({match.kind}; {match.why.reason})"
+
+
+def _pack_line(pack: dict[str, Any]) -> str:
+    return f"{pack['pack']}: {pack['items']} items, {pack['vectors']} vectors, as of {pack['as_of']}"
+
+
+def _as_json(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, indent=2)

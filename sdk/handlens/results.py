@@ -1,0 +1,237 @@
+"""What a search answers, and the records that its steps hand to each other.
+
+``SearchResult -> FoundObject -> Section -> Match``; every match carries a `Why`. `Neighbour`, `Understanding`, `Query`
+and `Candidate` are what flows between understanding, the sources and the blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlens.geometry import Box
+from handlens.wire.item import Item
+
+__all__ = [
+    "Annotation",
+    "Candidate",
+    "Evidence",
+    "FoundObject",
+    "Match",
+    "Neighbour",
+    "Query",
+    "Region",
+    "SearchResult",
+    "Section",
+    "Understanding",
+    "Why",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the photo worth a search. `found_by` is detector, user (a box that was given) or whole (the photo)."""
+
+    box: Box
+    found_by: str
+    label: str | None = None
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A word for the object, with a confidence 0..1 and who said it (detector, classifier, neighbours)."""
+
+    tag: str
+    confidence: float
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An item near the query: cosine `similarity` -1..1, and which part of the item's own picture was near."""
+
+    item_key: int  # the catalogue's own key of the item, for thumbnails and de-duplication
+    item: Item
+    similarity: float
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of one object before it is understood.
+
+    `label_scores` are (label, probability) of the classifier head, best first; `detection` is (label, score) or None.
+    """
+
+    detection: tuple[str, float] | None
+    label_scores: tuple[tuple[str, float], ...]
+    neighbours: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """What the object is: its type with a confidence 0..1, and its annotations, best first."""
+
+    object_type: str
+    type_confidence: float
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What every source is asked."""
+
+    understanding: Understanding
+    neighbours: tuple[Neighbour, ...]
+    limit: int  # candidates wanted from each source, at most
+    locale: str = ""
+    refine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item that one source offers. `score` is 0..1, large is good, comparable within its source only."""
+
+    item_key: int
+    item: Item
+    source: str
+    score: float
+    reason: str  # for people: "0.83 similar", "tagged hammer"
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a match stands where it stands."""
+
+    source: str
+    score: float
+    rule: str  # the policy's section rule, such as "food/recipes"
+    policy: str  # the policy's version
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "source": self.source,
+            "score": round(self.score, 4),
+            "rule": self.rule,
+            "policy": self.policy,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One item of the answer."""
+
+    item_key: int
+    item: Item
+    score: float
+    why: Why
+
+    @property
+    def title(self) -> str:
+        """The item's title."""
+        return self.item.title
+
+    @property
+    def kind(self) -> str:
+        """The item's kind: recipe, how_to, photo..."""
+        return self.item.kind
+
+    @property
+    def link(self) -> str | None:
+        """Where the item leads, if anywhere."""
+        return self.item.link
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object: the item's fields, with score and why."""
+        return {**self.item.to_dict(), "score": round(self.score, 4), "why": self.why.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A titled row of matches, best first."""
+
+    name: str
+    title: str
+    matches: tuple[Match, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"name": self.name, "title": self.title, "matches": [match.to_dict() for match in self.matches]}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """One object of the photo, the main one first."""
+
+    region: Region
+    understanding: Understanding
+    sections: tuple[Section, ...]
+
+    @property
+    def box(self) -> Box:
+        """Where it is in the upright photo."""
+        return self.region.box
+
+    @property
+    def type(self) -> str:
+        """The object type, such as food."""
+        return self.understanding.object_type
+
+    @property
+    def annotations(self) -> tuple[Annotation, ...]:
+        """Words for the object, best first."""
+        return self.understanding.annotations
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "box": self.box.to_list(),
+            "found_by": self.region.found_by,
+            "label": self.region.label,
+            "score": round(self.region.score, 4),
+            "type": self.type,
+            "type_confidence": round(self.understanding.type_confidence, 4),
+            "annotations": [
+                {"tag": note.tag, "confidence": round(note.confidence, 4), "sources": list(note.sources)}
+                for note in self.annotations
+            ],
+            "sections": [section.to_dict() for section in self.sections],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one photo.
+
+    `image_size` is the upright photo's (width, height) in pixels; `as_of` is when the release was made, ISO 8601;
+    `packs` are those searched; `index` is the kind that answered; `timings_ms` are milliseconds by step.
+    """
+
+    request_id: str
+    image_size: tuple[int, int]
+    objects: tuple[FoundObject, ...]
+    as_of: str
+    policy: str
+    index: str
+    packs: tuple[str, ...]
+    served_by: str = "device"
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "request_id": self.request_id,
+            "served_by": self.served_by,
+            "as_of": self.as_of,
+            "policy": self.policy,
+            "index": self.index,
+            "packs": list(self.packs),
+            "image_size": list(self.image_size),
+            "timings_ms": {step: round(value, 3) for step, value in self.timings_ms.items()},
+            "objects": [found.to_dict() for found in self.objects],
+        }

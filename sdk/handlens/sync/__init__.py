@@ -1,0 +1,1 @@
+"""Bringing a release to the device: verify, copy, apply in one transaction."""

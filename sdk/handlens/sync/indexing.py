@@ -1,0 +1,117 @@
+"""The device's own index: built from the store's vectors, saved beside them, opened with the next start.
+
+Rules:
+
+1. An index file is never downloaded and never trusted: its slot in the store says which generation of the vectors it
+   was built from and what its SHA-256 is.
+2. A new file is written beside the old one; one row of the store switches; then the old file is deleted.
+3. The store's vectors can always answer by exact search. Whenever the HNSW file cannot serve, exact search does, and
+   `OpenIndex.reason` says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from handlens.errors import StoreError
+from handlens.index import ExactIndex, HnswIndex, Index, hnsw_available
+from handlens.options import Options
+from handlens.store import Store
+from handlens.sync.install import Progress
+from handlens.wire.model import ModelSpec
+from handlens.wire.pack import decode_codes
+
+__all__ = ["OpenIndex", "build_index", "open_index"]
+
+_SLOT = "index"
+_CHUNK = 2_000  # vectors inserted between two reports of progress
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    """An index ready to be searched, its kind (exact or hnsw), and why it is this one."""
+
+    index: Index
+    kind: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.reason})"
+
+
+def build_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec, *, progress: Progress) -> None:
+    """Build and save the HNSW index when the options ask for one; exact search needs no file.
+
+    Raises:
+        StoreError: `options.index` is hnsw and hnswlib is not installed, or the file cannot be written.
+    """
+    generation = store.generation()
+    ids, codes = store.vectors()
+    if not _wants_hnsw(options, len(ids)):
+        _switch(store, data_dir, None)
+        return
+    index = HnswIndex(space=spec.space, dim=spec.dim)
+    for start in range(0, len(ids), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        index.upsert(ids[part], decode_codes(codes[part]))
+        progress("index", min(start + _CHUNK, len(ids)), len(ids))
+    folder = data_dir / "index"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"hnsw-{generation}"
+    _switch(store, data_dir, (path, index.save(path), generation))
+
+
+def open_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec) -> OpenIndex:
+    """The index to search with.
+
+    Raises:
+        StoreError: `options.index` is hnsw and hnswlib is not installed.
+    """
+    if options.index != "exact":
+        index, reason = _open_hnsw(store, data_dir, options, spec)
+        if index is not None:
+            return OpenIndex(index, "hnsw", reason)
+    else:
+        reason = "as the options ask"
+    ids, codes = store.vectors()
+    exact = ExactIndex(space=spec.space, dim=spec.dim)
+    exact.upsert(ids, decode_codes(codes))
+    return OpenIndex(exact, "exact", reason)
+
+
+def _open_hnsw(store: Store, data_dir: Path, options: Options, spec: ModelSpec) -> tuple[HnswIndex | None, str]:
+    module = hnsw_available()
+    if module is None and options.index == "hnsw":
+        HnswIndex(space=spec.space, dim=spec.dim)  # raises, and says what to install
+    if module is None:
+        return None, "hnswlib is not installed"
+    slot = store.slot(_SLOT)
+    if slot is None:
+        return None, f"fewer than {options.exact_below} vectors" if options.index == "auto" else "HNSW is not built yet"
+    if slot.meta.get("generation") != store.generation():
+        return None, "the HNSW file is older than the packs: run handlens reindex"
+    try:
+        return HnswIndex.open(data_dir / slot.file, space=spec.space, dim=spec.dim, sha256=slot.sha256), module
+    except StoreError as error:
+        return None, f"the HNSW file cannot be used, run handlens reindex: {error}"
+
+
+def _wants_hnsw(options: Options, count: int) -> bool:
+    if options.index == "auto":
+        return hnsw_available() is not None and count >= options.exact_below
+    return options.index == "hnsw"
+
+
+def _switch(store: Store, data_dir: Path, built: tuple[Path, str, int] | None) -> None:
+    with store.write() as writer:
+        if built is None:
+            writer.clear_slot(_SLOT)
+        else:
+            path, sha256, generation = built
+            writer.set_slot(_SLOT, str(path.relative_to(data_dir)), sha256, {"generation": generation})
+    folder = data_dir / "index"
+    kept = "" if built is None else built[0].name
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not kept or not path.name.startswith(kept):
+            path.unlink(missing_ok=True)

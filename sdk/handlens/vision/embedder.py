@@ -1,0 +1,91 @@
+"""The embedder: a crop becomes a unit vector and the classifier's best labels, in one pass of one network.
+
+>>> embedder = Embedder.open(Path("models/embedder"))                # doctest: +SKIP
+>>> embedder.embed(photo, [detection.box]).vectors.shape             # doctest: +SKIP
+(1, 128)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from handlens.errors import ModelError
+from handlens.geometry import WHOLE, Box
+from handlens.vision.image import Photo
+from handlens.vision.runtime import Output, Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Embedder", "Embeddings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """`vectors` is (n, dim) float32, unit rows; `label_scores` holds, a row each, (label, probability), best first."""
+
+    vectors: NDArray[np.float32]
+    label_scores: tuple[tuple[tuple[str, float], ...], ...]
+
+
+class Embedder:
+    """An opened embedder. Thread-safe."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.spec = session.spec
+        self._temperature = session.spec.temperature or 1.0
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the runtime that serves it."""
+        return str(self._session.runtime)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, threads: int = 2, runtime: str = "auto") -> Embedder:
+        """Open the embedder in a model folder.
+
+        Raises:
+            ModelError: no runtime, or the model is missing, damaged, or not as its model.json says.
+        """
+        return cls(Session.open(Path(folder), "embedder", threads=threads, runtime=runtime))
+
+    def embed(
+        self, photo: Photo, boxes: Sequence[Box] = (WHOLE,), *, margin: float = 0.0, labels: int = 10
+    ) -> Embeddings:
+        """Embed parts of a photo: one pass of the network a box, each grown by `margin` of its own size.
+
+        `labels` is how many of the classifier's labels are kept a box.
+        """
+        image = self.spec.input
+        vectors = np.empty((len(boxes), self.spec.dim), dtype=np.float32)
+        scores = []
+        for row, box in enumerate(boxes):
+            part = photo.pixels(box.expanded(margin), size=(image.width, image.height), resample=image.resample)
+            vectors[row], logits = self._session.run(part, _read)
+            scores.append(self._best_labels(logits, labels))
+        return Embeddings(_unit(vectors, self.spec.model_id), tuple(scores))
+
+    def _best_labels(self, logits: NDArray[np.float32], count: int) -> tuple[tuple[str, float], ...]:
+        scaled = logits / self._temperature
+        odds = np.exp(scaled - scaled.max())
+        best = np.argpartition(-odds, min(count, len(odds) - 1))[:count]
+        ranked = best[np.argsort(-odds[best], kind="stable")]
+        total = odds.sum()
+        return tuple((self.spec.labels[at], float(odds[at] / total)) for at in ranked)
+
+
+def _read(outputs: Mapping[str, Output]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return outputs["embedding"].real(), outputs["logits"].real()
+
+
+def _unit(vectors: NDArray[np.float32], model_id: str) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.all(np.isfinite(norms)) or np.any(norms == 0):
+        raise ModelError(f"{model_id} gave an embedding of length 0 or NaN: install the models again")
+    return np.asarray(vectors / norms, dtype=np.float32)

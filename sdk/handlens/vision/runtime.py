@@ -1,0 +1,214 @@
+"""The only module that imports a TFLite runtime.
+
+LiteRT (``ai-edge-litert``) where it is installed, else its predecessor ``tflite-runtime``; `Options.runtime` forces
+one. A `Session` is one opened model. Input and outputs are read and written in the interpreter's own memory, so that a
+2 MB heat map is never copied; a lock makes a session safe to share between threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from handlens.errors import DecodeError, ModelError
+from handlens.wire.model import ModelSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Output", "Runtime", "Session", "find_runtime", "read_spec"]
+
+T = TypeVar("T")
+
+_PACKAGES = {
+    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "tflite": ("tflite_runtime.interpreter", "tflite-runtime"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime that can be imported here."""
+
+    name: str
+    distribution: str
+    version: str
+    interpreter: Any
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output tensor as the interpreter holds it. Valid only inside the reader that `Session.run` calls.
+
+    `values` may be quantized: real = (value - zero_point) * scale; for float tensors scale is 1 and zero_point 0.
+    """
+
+    values: NDArray[Any]
+    scale: float
+    zero_point: int
+
+    def real(self, values: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        """Real values, as a copy: of the whole tensor, or of `values` taken from it."""
+        taken = (self.values if values is None else values).astype(np.float32)
+        if self.zero_point:
+            taken -= self.zero_point
+        if self.scale != 1.0:
+            taken *= self.scale
+        return taken
+
+    def raw(self, real: float) -> float:
+        """The stored value that stands for a real one, for comparing without converting the tensor."""
+        return real / self.scale + self.zero_point
+
+
+def find_runtime(wanted: str = "auto") -> Runtime:
+    """The runtime to use: `wanted` is litert, tflite, or auto (LiteRT first).
+
+    Raises:
+        ModelError: it is not installed, or does not import; the message says what to install.
+    """
+    for name in ("litert", "tflite") if wanted == "auto" else (wanted,):
+        module, distribution = _PACKAGES[name]
+        try:
+            interpreter = importlib.import_module(module).Interpreter
+        except ModuleNotFoundError as error:
+            if error.name is not None and error.name.split(".")[0] != module.split(".")[0]:
+                raise ModelError(f"{distribution} is installed but lacks {error.name}: reinstall it") from error
+            continue
+        except (ImportError, AttributeError, OSError) as error:
+            raise ModelError(f"{distribution} is installed but does not load ({error}): reinstall it") from error
+        return Runtime(name, distribution, importlib.metadata.version(distribution), interpreter)
+    if wanted == "auto":
+        raise ModelError("no TFLite runtime is installed: pip install ai-edge-litert (or 'tflite-runtime' 'numpy<2')")
+    raise ModelError(
+        f"the runtime {wanted} is not installed: pip install {_PACKAGES[wanted][1]}, or use runtime='auto'"
+    )
+
+
+def read_spec(folder: Path, kind: str) -> ModelSpec:
+    """The `model.json` of a model folder.
+
+    Raises:
+        ModelError: missing, malformed, or of another kind.
+    """
+    path = folder / "model.json"
+    try:
+        spec = ModelSpec.from_json(path.read_bytes(), what=str(path))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): install the models again") from error
+    except DecodeError as error:
+        raise ModelError(f"{error}: install a model that fits this handlens") from error
+    if spec.kind != kind:
+        raise ModelError(f"{path} describes a model of kind {spec.kind!r}, a {kind} is needed: install the right model")
+    return spec
+
+
+class Session:
+    """One opened model: checked against its `model.json`, then run any number of times, by any thread."""
+
+    def __init__(self, interpreter: Any, spec: ModelSpec, runtime: Runtime) -> None:
+        self.spec = spec
+        self.runtime = runtime
+        self._interpreter = interpreter
+        self._lock = threading.Lock()
+        self._input = interpreter.get_input_details()[0]
+        self._outputs = {
+            name: interpreter.get_output_details()[output.position] for name, output in spec.outputs.items()
+        }
+        self._lookup = _lookup_table(spec, self._input)
+
+    @classmethod
+    def open(cls, folder: Path, kind: str, *, threads: int = 2, runtime: str = "auto") -> Session:
+        """Open the model in `folder` (model.json and its .tflite file).
+
+        Raises:
+            ModelError: no runtime, or the file is missing, damaged, or not as its model.json says.
+        """
+        spec = read_spec(folder, kind)
+        path = folder / spec.file
+        _check_file(path, spec)
+        found = find_runtime(runtime)
+        try:
+            interpreter = found.interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError, ImportError, AttributeError) as error:
+            raise ModelError(f"{found} cannot open {path}: {error}{_remedy(found)}") from error
+        _check_tensors(interpreter, spec, path)
+        return cls(interpreter, spec, found)
+
+    def run(self, pixels: NDArray[np.uint8], read: Callable[[dict[str, Output]], T]) -> T:
+        """Run on (height, width, 3) uint8 RGB and return what `read` makes of the outputs.
+
+        `read` gets views into the interpreter's memory: what it returns must not hold them.
+        """
+        with self._lock:
+            self._fill(self._interpreter.tensor(self._input["index"])()[0], pixels)
+            self._interpreter.invoke()
+            return read({name: self._view(details) for name, details in self._outputs.items()})
+
+    def _fill(self, target: NDArray[Any], pixels: NDArray[np.uint8]) -> None:
+        if self._lookup is not None:
+            np.take(self._lookup, pixels, out=target, mode="clip")
+            return
+        np.copyto(target, pixels, casting="unsafe")
+        image = self.spec.input
+        if image.mean:
+            target -= image.mean
+        if image.std != 1.0:
+            target *= 1.0 / image.std
+
+    def _view(self, details: dict[str, Any]) -> Output:
+        scale, zero_point = details["quantization"]
+        return Output(self._interpreter.tensor(details["index"])()[0], scale or 1.0, zero_point)
+
+
+def _lookup_table(spec: ModelSpec, details: dict[str, Any]) -> NDArray[Any] | None:
+    """For an integer input: pixel 0..255 -> quantized value. None for a float input."""
+    dtype = np.dtype(details["dtype"])
+    if dtype.kind == "f":
+        return None
+    scale, zero_point = details["quantization"]
+    real = (np.arange(256) - spec.input.mean) / spec.input.std
+    limits = np.iinfo(dtype)
+    table: NDArray[Any] = np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return table
+
+
+def _check_file(path: Path, spec: ModelSpec) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.sha256(file.read(spec.size + 1)).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): install the models again") from error
+    if found != spec.sha256:
+        raise ModelError(f"{path} is not the file that its model.json names (sha256 differs): install the models again")
+
+
+def _check_tensors(interpreter: Any, spec: ModelSpec, path: Path) -> None:
+    image = interpreter.get_input_details()[0]
+    expected = (1, spec.input.height, spec.input.width, 3)
+    if tuple(image["shape"]) != expected or np.dtype(image["dtype"]) != np.dtype(spec.input.dtype):
+        found = f"{tuple(image['shape'])} {np.dtype(image['dtype'])}"
+        raise ModelError(f"{path} takes {found}, its model.json says {expected} {spec.input.dtype}: install it again")
+    outputs = interpreter.get_output_details()
+    for name, output in spec.outputs.items():
+        shape = tuple(outputs[output.position]["shape"]) if output.position < len(outputs) else None
+        if shape != output.shape:
+            raise ModelError(f"{path} gives {shape} as {name!r}, its model.json says {output.shape}: install it again")
+
+
+def _remedy(runtime: Runtime) -> str:
+    if runtime.name == "tflite" and int(np.__version__.split(".")[0]) >= 2:
+        return " (tflite-runtime needs NumPy 1: pip install 'numpy<2', or use ai-edge-litert)"
+    return ""

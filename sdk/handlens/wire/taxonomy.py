@@ -1,0 +1,54 @@
+"""The taxonomy: which object type each label of the detector and of the classifier belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handlens.wire.fields import Fields, load_object
+from handlens.wire.item import OBJECT_TYPES
+
+__all__ = ["Taxonomy"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """Two tables, label to object type; `titles` names each type for people."""
+
+    version: str
+    titles: Mapping[str, str]
+    detector: Mapping[str, str]
+    classifier: Mapping[str, str]
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Taxonomy:
+        """Read `taxonomy.json`.
+
+        Raises:
+            DecodeError: malformed, a newer format, or a label mapped to a type that does not exist.
+        """
+        fields = Fields(load_object(text, what="taxonomy"), what="taxonomy")
+        fields.require_format(_FORMAT)
+        labels = fields.mapping("labels")
+        return cls(
+            version=fields.text("version"),
+            titles={name: fields.mapping("titles").text(name) for name in OBJECT_TYPES},
+            detector=_types(labels.mapping("detector")),
+            classifier=_types(labels.mapping("classifier")),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        labels = {"detector": dict(self.detector), "classifier": dict(self.classifier)}
+        return {"format": _FORMAT, "version": self.version, "titles": dict(self.titles), "labels": labels}
+
+
+def _types(fields: Fields) -> dict[str, str]:
+    table = {label: fields.text(label) for label in fields.values}
+    for label, object_type in table.items():
+        if object_type not in OBJECT_TYPES:
+            raise fields.wrong(label, f"one of {', '.join(OBJECT_TYPES)}")
+    return table

@@ -1,0 +1,1 @@
+"""handlens_server: the full catalogue, and the releases that devices install."""
