@@ -17,7 +17,8 @@ Rules:
 Use, on Debian 12 with Pillow:
 
     mkdir packages && cd packages
-    apt-get download gcompris-qt-data tuxpaint-stamps-default lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 palapeli-data
+    apt-get download gcompris-qt-data tuxpaint-stamps-default palapeli-data
+    apt-get download lomiri-wallpapers-16.04 lomiri-wallpapers-20.04
     pip download --no-deps --no-binary :all: scikit-image==0.18.3
     pip download --no-deps --only-binary :all: scikit-learn==1.5.2
     cd .. && python scripts/make_demo_catalog.py --packages packages

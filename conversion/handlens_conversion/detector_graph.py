@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph", "Kind", "Layer", "read_graph"]
 
-Kind = Literal["add", "concat", "conv", "depthwise", "hard_swish", "logistic", "mean", "mul", "relu", "resize"]
+Kind = Literal["add", "concat", "conv", "depthwise", "flatten", "hard_swish", "logistic", "mean", "mul", "relu", "resize"]
 Activation = Literal["none", "relu", "relu6"]
 
 _CONVOLUTIONS: Mapping[str, Kind] = {
@@ -65,7 +65,7 @@ class Layer:
     """One layer: float32, NHWC, batch 1. `inputs` are names of earlier layers, or the graph's input.
 
     `padding` is SAME as TensorFlow means it (the odd pixel goes to the right and the bottom). `resize` doubles both
-    sides bilinearly with TensorFlow's legacy sampling (no half-pixel centres). `mean` is over height and width.
+    sides bilinearly with TensorFlow's legacy sampling (no half-pixel centres). `mean` is over height and width. `flatten`, which only an output can be, drops height and width of one pixel.
     """
 
     kind: Kind

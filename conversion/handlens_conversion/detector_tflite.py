@@ -33,6 +33,7 @@ _NAMES: dict[str, str] = {
     "concat": "CONCATENATION",
     "conv": "CONV_2D",
     "depthwise": "DEPTHWISE_CONV_2D",
+    "flatten": "RESHAPE",
     "hard_swish": "HARD_SWISH",
     "logistic": "LOGISTIC",
     "mean": "MEAN",
@@ -45,6 +46,7 @@ _OPTIONS: dict[str, str] = {
     "concat": "ConcatenationOptions",
     "conv": "Conv2DOptions",
     "depthwise": "DepthwiseConv2DOptions",
+    "flatten": "ReshapeOptions",
     "hard_swish": "HardSwishOptions",
     "mean": "ReducerOptions",
     "mul": "MulOptions",
@@ -54,18 +56,19 @@ _OPTIONS: dict[str, str] = {
 Shape = tuple[int, int, int, int]
 
 
-def write_tflite(graph: Graph, *, side: int, outputs: Sequence[str]) -> bytes:
+def write_tflite(graph: Graph, *, side: int, outputs: Sequence[str], description: str = "handlens detector") -> bytes:
     """Return the bytes of a float32 TFLite model of `graph` for `side` x `side` RGB images, values 0..255.
 
     Args:
         graph: The network; its first layers read an image of shape (1, side, side, 3).
         side: Image side in pixels, a multiple of 32.
         outputs: Names of the output tensors, in the order of `graph.outputs`.
+        description: What the file says of itself.
 
     Raises:
         ModelError: a layer joins tensors whose shapes do not fit, as happens with a side that is no multiple of 32.
     """
-    writer = _Writer(graph.input, (1, side, side, 3))
+    writer = _Writer(graph.input, (1, side, side, 3), description)
     for layer in graph.layers:
         writer.add(layer)
     return writer.finish(graph.outputs, outputs)
@@ -74,13 +77,13 @@ def write_tflite(graph: Graph, *, side: int, outputs: Sequence[str]) -> bytes:
 class _Writer:
     """A model in the making: tensors and operators of one subgraph, and the buffers they share."""
 
-    def __init__(self, image: str, shape: Shape) -> None:
+    def __init__(self, image: str, shape: Shape, description: str) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
         self._schema: Any = schema
         self._model: Any = schema.ModelT()
         self._model.version = _SCHEMA_VERSION
-        self._model.description = "handlens detector"
+        self._model.description = description
         self._model.buffers = [schema.BufferT()]  # buffer 0 is the empty one by the schema's rule
         self._model.operatorCodes, self._codes = [], dict[str, int]()
         self._graph: Any = schema.SubGraphT()
@@ -127,13 +130,15 @@ class _Writer:
         binding.name, binding.tensorIndex = name, index
         return binding
 
-    def _constants(self, layer: Layer, shape: Shape) -> list[int]:
+    def _constants(self, layer: Layer, shape: Sequence[int]) -> list[int]:
         if layer.weights is not None and layer.bias is not None:
             return [self._constant(f"{layer.name}/weights", layer.weights), self._constant(f"{layer.name}/bias", layer.bias)]
         if layer.kind == "mean":
             return [self._constant(f"{layer.name}/axes", np.array([1, 2], np.int32))]
         if layer.kind == "resize":
             return [self._constant(f"{layer.name}/size", np.array(shape[1:3], np.int32))]
+        if layer.kind == "flatten":
+            return [self._constant(f"{layer.name}/shape", np.array(shape, np.int32))]
         return []
 
     def _constant(self, name: str, values: NDArray[Any]) -> int:
@@ -177,7 +182,7 @@ class _Writer:
         return options
 
 
-def _shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
+def _shape(layer: Layer, inputs: Sequence[Shape]) -> tuple[int, ...]:
     """Return the shape that a layer's output has."""
     batch, height, width, channels = inputs[0]
     if layer.kind == "concat":
@@ -187,6 +192,8 @@ def _shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
         return _broadcast(layer, inputs)
     if layer.kind == "mean":
         return (batch, 1, 1, channels)
+    if layer.kind == "flatten":
+        return (batch, height * width * channels)
     if layer.kind == "resize":
         return (batch, 2 * height, 2 * width, channels)
     if layer.weights is not None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from handlens import __version__
-from handlens.errors import BoxError, HandlensError
+from handlens.console import ErrorGroup
+from handlens.errors import BoxError
 from handlens.options import INDEX_KINDS, RUNTIMES, Options
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["describe", "main"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class _Group(click.Group):
-    """Turns every error of the tree into one line and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except HandlensError as error:
-            raise click.ClickException(str(error)) from error
 
 
 def _lens_options(command: Command) -> Command:
@@ -54,7 +45,7 @@ def _lens_options(command: Command) -> Command:
     return command
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="handlens")
 def main() -> None:
     """Visual search that fits in the hand: photo in, blended results out, with no network."""

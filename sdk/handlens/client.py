@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlens.blend import Policy, blend
-from handlens.errors import DecodeError, StoreCorruptError
+from handlens.errors import DecodeError, NotReadyError, StoreCorruptError
 from handlens.geometry import Box
 from handlens.options import Options
 from handlens.results import (
@@ -203,7 +203,7 @@ class Lens:
             runtime=engine.embedder.runtime,
             index=str(engine.index),
             policy=engine.policy.version,
-            store_bytes=store.size_bytes(),
+            store_bytes=store.stats().bytes,
         )
 
     def _search_regions(
@@ -242,7 +242,7 @@ class Lens:
         ids = [int(vector_id) for vector_id in near.ids]
         items = self._opened().items_of(ids)
         return tuple(
-            Neighbour(items[vector_id].item_key, items[vector_id].item, 1.0 - float(distance), items[vector_id].box)
+            Neighbour(items[vector_id][0], items[vector_id][1], 1.0 - float(distance), items[vector_id][2])
             for vector_id, distance in zip(ids, near.distances, strict=True)
             if vector_id in items  # another process may have dropped the row since the index was opened
         )
@@ -277,24 +277,28 @@ class Lens:
         folders = {kind: self._model_folder(store, kind) for kind in ("detector", "embedder")}
         embedder = Embedder.open(folders["embedder"], threads=options.threads, runtime=options.runtime)
         index = open_index(store, options.data_path, options, embedder.spec)
+        policy = _parsed(Policy.from_json, store, "policy")
         allowed = store.vector_ids(packs=options.packs, locale=options.locale)
         return _Engine(
             generation=generation,
             release=_parsed(Release.from_json, store, "release"),
             taxonomy=_parsed(Taxonomy.from_json, store, "taxonomy"),
-            policy=_parsed(Policy.from_json, store, "policy"),
+            policy=policy,
             detector=Detector.open(folders["detector"], threads=options.threads, runtime=options.runtime),
             embedder=embedder,
             index=index,
             allowed=None if len(allowed) == len(index.index) else allowed,
             packs=options.packs or tuple(pack.pack for pack in store.packs()),
-            sources=(VisualSource(), AnnotationSource(_PackText(store, options.packs))),
+            sources=(
+                VisualSource(),
+                AnnotationSource(store, gate=policy.gates.annotation, packs=options.packs),
+            ),
         )
 
     def _model_folder(self, store: Store, kind: str) -> Path:
         slot = store.slot(kind)
         if slot is None:
-            raise StoreCorruptError(f"the store names no {kind}: install the release again")
+            raise NotReadyError(f"no {kind} is installed in {self.options.data_path}: handlens install a release first")
         return self.options.data_path / slot.file
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ Thumbnail = Callable[[Match], "bytes | None"]
 _PHOTO_SIDE = 720  # pixels
 _CARD = (148, 176)  # width, height of one match
 _GAP = 12
-_PANEL_CARDS = 6  # matches shown a section
+_PANEL_CARDS = 6  # matches shown a section, and cards side by side
+_PANEL_WIDTH = _PANEL_CARDS * (_CARD[0] + _GAP)
 _PAPER, _INK, _FAINT = (250, 249, 246), (33, 37, 41), (120, 124, 130)
 _COLOURS = ((208, 62, 62), (38, 112, 186), (46, 138, 87), (178, 106, 20), (124, 74, 168))
 _KIND_COLOURS = {
@@ -101,15 +102,34 @@ def _object_panel(found: FoundObject, at: int, thumbnail: Thumbnail, fonts: _Fon
     words = ", ".join(f"{note.tag} {note.confidence:.2f}" for note in found.annotations[:4])
     heading = f"{at + 1}  {found.type} {found.understanding.type_confidence:.2f}"
     rows = [_line(heading, fonts.title, _COLOURS[at % len(_COLOURS)]), _line(words, fonts.text, _FAINT)]
-    rows += [_section(section, thumbnail, fonts) for section in found.sections]
-    return _stack(rows)
+    return _stack([*rows, *_flow([_section(section, thumbnail, fonts) for section in found.sections])])
+
+
+def _flow(blocks: Sequence[Image.Image]) -> list[Image.Image]:
+    """Blocks side by side, in rows no wider than the panel: short sections share a row."""
+    rows: list[list[Image.Image]] = []
+    for block in blocks:
+        if rows and sum(one.width for one in rows[-1]) + block.width <= _PANEL_WIDTH:
+            rows[-1].append(block)
+        else:
+            rows.append([block])
+    return [_beside(row) for row in rows]
+
+
+def _beside(blocks: Sequence[Image.Image]) -> Image.Image:
+    canvas = Image.new("RGB", (sum(block.width for block in blocks), max(block.height for block in blocks)), _PAPER)
+    left = 0
+    for block in blocks:
+        canvas.paste(block, (left, 0))
+        left += block.width
+    return canvas
 
 
 def _section(section: Section, thumbnail: Thumbnail, fonts: _Fonts) -> Image.Image:
     shown = section.matches[:_PANEL_CARDS]
     width = len(shown) * (_CARD[0] + _GAP)
     title = _line(section.title, fonts.text, _INK)
-    canvas = Image.new("RGB", (max(width, title.width), _CARD[1] + title.height + 4), _PAPER)
+    canvas = Image.new("RGB", (max(width, title.width + _GAP), _CARD[1] + title.height + 4), _PAPER)
     canvas.paste(title, (0, 0))
     for column, match in enumerate(shown):
         canvas.paste(_card(match, thumbnail(match), fonts), (column * (_CARD[0] + _GAP), title.height + 4))

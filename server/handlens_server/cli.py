@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from handlens.errors import HandlensError
+from handlens.console import ErrorGroup
 
 if TYPE_CHECKING:
     from handlens.wire.pack import PackRow
@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-class _Group(click.Group):
-    """Turns every error of the tree into one line and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except HandlensError as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """The handlens backend: catalogues in, releases out."""
 

@@ -15,17 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handlens.errors import StoreError
-from handlens.index import ExactIndex, HnswIndex, Index, hnsw_available
+from handlens.index import ExactIndex, HnswIndex, Index, add_codes, available
 from handlens.options import Options
 from handlens.store import Store
 from handlens.sync.install import Progress
 from handlens.wire.model import ModelSpec
-from handlens.wire.pack import decode_codes
 
 __all__ = ["OpenIndex", "build_index", "open_index"]
 
 _SLOT = "index"
-_CHUNK = 2_000  # vectors inserted between two reports of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,10 @@ def build_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec,
         _switch(store, data_dir, None)
         return
     index = HnswIndex(space=spec.space, dim=spec.dim)
-    for start in range(0, len(ids), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        index.upsert(ids[part], decode_codes(codes[part]))
-        progress("index", min(start + _CHUNK, len(ids)), len(ids))
+    add_codes(index, ids, codes, progress=lambda done: progress("index", done, len(ids)))
     folder = data_dir / "index"
     folder.mkdir(exist_ok=True)
-    path = folder / f"hnsw-{generation}"
+    path = folder / f"{generation}.hnsw"
     _switch(store, data_dir, (path, index.save(path), generation))
 
 
@@ -76,12 +71,12 @@ def open_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec) 
         reason = "as the options ask"
     ids, codes = store.vectors()
     exact = ExactIndex(space=spec.space, dim=spec.dim)
-    exact.upsert(ids, decode_codes(codes))
+    add_codes(exact, ids, codes)
     return OpenIndex(exact, "exact", reason)
 
 
 def _open_hnsw(store: Store, data_dir: Path, options: Options, spec: ModelSpec) -> tuple[HnswIndex | None, str]:
-    module = hnsw_available()
+    module = available()
     if module is None and options.index == "hnsw":
         HnswIndex(space=spec.space, dim=spec.dim)  # raises, and says what to install
     if module is None:
@@ -99,7 +94,7 @@ def _open_hnsw(store: Store, data_dir: Path, options: Options, spec: ModelSpec) 
 
 def _wants_hnsw(options: Options, count: int) -> bool:
     if options.index == "auto":
-        return hnsw_available() is not None and count >= options.exact_below
+        return available() is not None and count >= options.exact_below
     return options.index == "hnsw"
 
 
@@ -110,8 +105,11 @@ def _switch(store: Store, data_dir: Path, built: tuple[Path, str, int] | None) -
         else:
             path, sha256, generation = built
             writer.set_slot(_SLOT, str(path.relative_to(data_dir)), sha256, {"generation": generation})
-    folder = data_dir / "index"
-    kept = "" if built is None else built[0].name
+    _remove_others(data_dir / "index", None if built is None else built[0].name)
+
+
+def _remove_others(folder: Path, kept: str | None) -> None:
+    """Delete every index file but `kept` and those whose names go on from it with a dot (its graph)."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if not kept or not path.name.startswith(kept):
+        if kept is None or (path.name != kept and not path.name.startswith(f"{kept}.")):
             path.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""What every benchmark needs: the machine's facts, percentiles, a table, a JSON file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["REPOSITORY", "machine", "make_device", "milliseconds", "spread", "target", "write_json"]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_PACKAGES = ("handlens", "ai-edge-litert", "tflite-runtime", "numpy", "pillow", "hnswlib")
+
+
+def machine() -> dict[str, Any]:
+    """What ran, on what, and how busy it was when this was called."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load_average_1_5_15_min": [round(load, 2) for load in os.getloadavg()],
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+    }
+
+
+def make_device(folder: Path, *, repository: Path = REPOSITORY, threads: int = 1) -> Path:
+    """A device in `folder` with the demo catalogue installed, from the models and the catalogue of the repository."""
+    from handlens import Lens, Options
+    from handlens_server.bundle import PackSource, build_bundle
+    from handlens_server.catalogue import read_catalogue
+
+    release, device = folder / "release", folder / "device"
+    catalogue = read_catalogue(repository / "demo" / "catalog")
+    build_bundle([PackSource("demo", catalogue)], repository / "models", release, name="benchmark-1", threads=threads)
+    with Lens(Options(data_dir=device, threads=threads)) as lens:
+        lens.install(release)
+    return device
+
+
+def milliseconds(call: Callable[[], Any]) -> float:
+    """How long one call takes, by the wall clock."""
+    begun = time.perf_counter()
+    call()
+    return (time.perf_counter() - begun) * 1000
+
+
+def spread(samples: Sequence[float]) -> dict[str, float]:
+    """Median and 95th percentile, to a microsecond where the samples are milliseconds."""
+    p50, p95 = np.percentile(samples, [50, 95])
+    return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
+
+
+def target(name: str, value: float, limit: float) -> dict[str, Any]:
+    """One claim: met when `value` is at most `limit`. Prints it."""
+    met = value <= limit
+    print(f"{'met   ' if met else 'MISSED'}  {name}: {value:.3g} (target: at most {limit:g})")
+    return {"name": name, "value": round(value, 4), "at_most": limit, "met": met}
+
+
+def write_json(path: Path | None, figures: dict[str, Any]) -> None:
+    """Write the figures when a path was given."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _cpu() -> str:
+    try:
+        lines: Iterable[str] = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return named[0] if named else platform.processor()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

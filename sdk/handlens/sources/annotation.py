@@ -1,0 +1,121 @@
+"""The annotation source: items that are tagged with, or speak of, what the object was understood to be.
+
+Rules:
+
+* Only words of at least the gate's confidence are searched: a search on a weak guess fills the answer with other
+  things. Words that the user typed pass the gate, but beside understood words with half weight: "red" on the photo of
+  an apple asks for red apples, not for red tractors.
+* No kind of item crowds out another. Photos outnumber recipes in any catalogue; in one common list of the best forty
+  there would be no recipe left. So the catalogue is asked again without the kinds that had their part as long as its
+  answer is cut, and the candidates are taken from all kinds in turn.
+* Every word is asked for by itself. BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009) weighs
+  a word by its rarity in the catalogue, so that in a pack of food the word "orange" would count for nothing beside any
+  rare one. How much a word counts is its confidence; BM25 compares the items of one word, as a share of the best.
+* Two facts that BM25 does not see lower a score: the item carries the word only lightly or in its text alone, and the
+  item is of another type (a crane is a bird or a machine).
+* What several words say of an item adds up by noisy-or: ``1 - prod (1 - score)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from handlens.blend.refine import Refinement
+from handlens.results import Candidate, Query, Understanding
+from handlens.sources.base import TextHit, TextSearch, best_first, suits_locale
+from handlens.wire.item import KINDS, Item
+
+__all__ = ["AnnotationSource"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Factors:
+    mention: float = 0.5  # an item that carries the word in its text alone, beside one whose tag it is
+    wish: float = 0.5  # a word of `refine`, beside words that were understood
+    other_type: float = 0.5  # an item of another type than the object's, when that is certain
+    most_terms: int = 8  # words searched: the surest; each costs one search or more
+
+
+_FACTORS = _Factors()
+
+
+class AnnotationSource:
+    """Offers items found by the annotations of at least `gate` confidence, and by the words of ``query.refine``.
+
+    `packs` narrows the search to some packs of the catalogue; empty means all.
+    """
+
+    name = "annotation"
+
+    def __init__(self, catalogue: TextSearch, *, gate: float = 0.25, packs: Sequence[str] = ()) -> None:
+        self._catalogue = catalogue
+        self._gate = gate
+        self._packs = tuple(packs)
+
+    def candidates(self, query: Query) -> list[Candidate]:
+        """The hits as candidates, best first."""
+        found: defaultdict[int, list[Candidate]] = defaultdict(list)
+        for term, weight in self._terms(query).items():
+            for one in self._offers(term, weight, query):
+                found[one.item_key].append(one)
+        return _in_turn(best_first(map(_joined, found.values())), query.limit)
+
+    def _terms(self, query: Query) -> dict[str, float]:
+        wished = Refinement.parse(query.refine).words
+        notes = query.understanding.annotations
+        understood = {note.tag: note.confidence for note in notes if note.confidence >= self._gate}
+        terms = {**dict.fromkeys(wished, _FACTORS.wish if understood else 1.0), **understood}
+        return dict(sorted(terms.items(), key=lambda term: -term[1])[: _FACTORS.most_terms])
+
+    def _offers(self, term: str, weight: float, query: Query) -> Iterable[Candidate]:
+        hits = self._hits(term, query)
+        best = max((hit.score for hit in hits), default=1.0)
+        return (_candidate(hit, term, weight * hit.score / best, query) for hit in hits)
+
+    def _hits(self, term: str, query: Query) -> list[TextHit]:
+        """Hits of one word: of each kind its part of the limit, or all there are."""
+        found: dict[int, TextHit] = {}
+        part = math.ceil(query.limit / len(KINDS))
+        wanted: Sequence[str] = KINDS
+        while wanted:
+            hits = self._catalogue.search_text(
+                {term: 1.0}, limit=query.limit, packs=self._packs, locale=query.locale, kinds=wanted
+            )
+            found.update((hit.item_key, hit) for hit in hits)
+            counts = Counter(hit.item.kind for hit in found.values())
+            # A cut answer has at least one kind that got its part, so each round asks for fewer kinds.
+            wanted = [kind for kind in wanted if counts[kind] < part] if len(hits) >= query.limit else ()
+        return [hit for hit in found.values() if suits_locale(hit.item, query.locale)]
+
+
+def _candidate(hit: TextHit, term: str, share: float, query: Query) -> Candidate:
+    tagged = hit.item.annotations.get(term, 0.0)
+    about = _FACTORS.mention + (1.0 - _FACTORS.mention) * tagged
+    reason = f"tagged {term}" if tagged > 0 else f"mentions {term}"
+    score = min(share * about * _type_factor(hit.item, query.understanding), 1.0)
+    return Candidate(hit.item_key, hit.item, AnnotationSource.name, score, reason)
+
+
+def _type_factor(item: Item, understanding: Understanding) -> float:
+    if item.object_type == understanding.object_type:
+        return 1.0
+    return 1.0 - (1.0 - _FACTORS.other_type) * understanding.type_confidence
+
+
+def _joined(offers: Sequence[Candidate]) -> Candidate:
+    """One candidate for what several words say of an item; the reason is that of the strongest."""
+    strongest = min(offers, key=lambda one: (-one.score, one.reason))
+    return replace(strongest, score=1.0 - math.prod(1.0 - one.score for one in offers))
+
+
+def _in_turn(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
+    """The best of each kind, the second best of each kind... up to the limit; best first."""
+    counts: Counter[str] = Counter()
+    turns: dict[int, int] = {}
+    for one in candidates:
+        turns[one.item_key] = counts[one.item.kind]
+        counts[one.item.kind] += 1
+    return best_first(sorted(candidates, key=lambda one: turns[one.item_key])[:limit])

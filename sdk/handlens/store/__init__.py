@@ -1,0 +1,9 @@
+"""The device's store of packs, items, vectors and slots: `Store`, over one SQLite file."""
+
+from __future__ import annotations
+
+from handlens.store.records import Slot, StoredPart, StoreStats, TextHit
+from handlens.store.store import Store
+from handlens.store.writer import Writer
+
+__all__ = ["Slot", "Store", "StoreStats", "StoredPart", "TextHit", "Writer"]

@@ -1,0 +1,56 @@
+"""Connections to `store.db`, and the translation of SQLite's errors into ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from handlens.errors import StoreCorruptError, StoreError
+
+__all__ = ["REINSTALL", "connect", "translated"]
+
+REINSTALL = "remove it and install the packs again"
+_BUSY_TIMEOUT = 5.0  # seconds that a writer waits for another process's transaction
+
+
+def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode that any thread may use, one at a time."""
+    mode = "rwc" if create else "rw"
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    db.execute("PRAGMA foreign_keys = ON")
+    # In WAL mode NORMAL may lose the last commit when the power fails: a slot that was switched must stay switched.
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what sqlite3 raises into a `StoreError` that names cause and remedy.
+
+    sqlite3 raises `OperationalError` for what surrounds the file (busy, full, not permitted) and a bare `DatabaseError`
+    for what is wrong inside it (SQLITE_CORRUPT, SQLITE_NOTADB).
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"the store {path} cannot be used ({error}): {_remedy(str(error))}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreCorruptError(f"the store {path} is damaged ({error}): {REINSTALL}") from error
+
+
+def _remedy(message: str) -> str:
+    if "locked" in message:
+        return "another process is writing to it, try again when it is done"
+    if "full" in message:
+        return "make room on the disk"
+    if "no such" in message:
+        return f"its tables are not those of handlens, {REINSTALL}"
+    return "check that its folder exists and may be written"

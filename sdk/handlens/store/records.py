@@ -1,0 +1,54 @@
+"""What the store answers: frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from handlens.geometry import Box
+from handlens.wire.item import Item
+
+__all__ = ["Slot", "StoreStats", "StoredPart", "TextHit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A file that is in use: its path in the data folder, its SHA-256, and what its user noted about it."""
+
+    name: str
+    file: str
+    sha256: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class StoredPart(NamedTuple):
+    """What a vector stands for: an item, and the part of the item's picture that was embedded."""
+
+    item_key: int
+    item: Item
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class TextHit:
+    """An item that a text search found.
+
+    `tag` is the term that counted most; `score` is above 0, large is good, comparable within one search.
+    """
+
+    item_key: int
+    item: Item
+    tag: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """What the store holds; `bytes` are those of the database on disk, with its journal."""
+
+    bytes: int
+    packs: int
+    items: int
+    vectors: int
+    thumbnails: int

@@ -1,0 +1,353 @@
+"""The device's store: one SQLite file with the packs' items, vectors, thumbnails and texts, and which files are in use.
+
+Rules:
+
+* Readers never wait for a writer (WAL): each reads the last committed state. Writers wait for each other, within the
+  process and between processes, the latter for at most five seconds.
+* Within one `Store` the small reads share one connection under a lock, so any thread may call any method; a read takes
+  a fraction of a millisecond. `vectors` and `check`, which take longer, use a connection of their own.
+* A write is one transaction: all of it or nothing, whatever dies in between.
+* An item never changes under its key, so parsed items are kept (at most 512) and never go stale.
+* No vector stays in memory here.
+
+>>> with Store.open(folder, create=True) as store:          # doctest: +SKIP
+...     with store.write() as writer:
+...         writer.replace_pack(*read_pack(path))
+...     ids, codes = store.vectors()
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from handlens.errors import DecodeError, NotReadyError, StoreCorruptError, StoreError, UnknownPackError
+from handlens.geometry import Box
+from handlens.store import schema
+from handlens.store.database import REINSTALL, connect, translated
+from handlens.store.filters import ItemFilter, marks
+from handlens.store.records import Slot, StoredPart, StoreStats, TextHit
+from handlens.store.writer import Writer
+from handlens.wire.fields import load_object
+from handlens.wire.item import Item
+from handlens.wire.pack import PackHeader
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+__all__ = ["FILE_NAME", "Store"]
+
+FILE_NAME = "store.db"
+_CACHED_ITEMS = 512  # parsed items kept: about 2 MB
+_KEYS_A_QUERY = 500  # SQLite of old allows 999 parameters
+_ROWS_A_FETCH = 4096
+
+
+class Store:
+    """Open it with `Store.open`, close it with `close` or as a context manager. Do not carry it across a fork."""
+
+    def __init__(self, data_dir: Path, db: sqlite3.Connection) -> None:
+        self._data_dir = data_dir
+        self._path = data_dir / FILE_NAME
+        self._db = db
+        self._reading = threading.RLock()
+        self._writing = threading.Lock()
+        self._items: dict[int, Item] = {}
+
+    @classmethod
+    def open(cls, data_dir: Path, *, create: bool = False) -> Self:
+        """Open the store in a folder; with `create`, make folder and store where there is none.
+
+        Raises:
+            NotReadyError: there is no store, or an empty one, and `create` is not set.
+            StoreCorruptError: the file is damaged or not a store of handlens.
+            StoreVersionError: a newer handlens wrote it.
+            StoreError: the folder or the file cannot be used.
+        """
+        path = data_dir / FILE_NAME
+        _require_file(data_dir, path, create=create)
+        with translated(path):
+            db = connect(path, create=create)
+            try:
+                if create:
+                    _create_if_empty(db)
+                schema.require_current(db, path)
+            except BaseException:
+                db.close()
+                raise
+        return cls(data_dir, db)
+
+    def close(self) -> None:
+        """Close the file; a closed store raises `StoreError` when it is used."""
+        with self._reading:
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """One transaction: committed when the block ends, undone when it raises.
+
+        Raises:
+            StoreError: another process writes for too long, the disk is full, or the folder may not be written.
+            StoreCorruptError: the file is damaged.
+        """
+        with self._writing, translated(self._path), closing(connect(self._path)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield Writer(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def packs(self) -> tuple[PackHeader, ...]:
+        """The headers of the installed packs, by name."""
+        rows = self._fetch("SELECT pack, sequence, as_of, space, dim, items, vectors FROM packs ORDER BY pack")
+        return tuple(PackHeader(*row) for row in rows)
+
+    def document(self, name: str) -> str:
+        """The text under `name`.
+
+        Raises:
+            NotReadyError: there is none.
+        """
+        rows = self._fetch("SELECT text FROM documents WHERE name = ?", [name])
+        if not rows:
+            raise NotReadyError(f"the store {self._path} has no {name}: install a release first")
+        return str(rows[0][0])
+
+    def slot(self, name: str) -> Slot | None:
+        """The file in a slot, or None."""
+        return next((slot for slot in self.slots() if slot.name == name), None)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Every slot that is filled, by name."""
+        rows = self._fetch("SELECT slot, file, sha256, meta FROM slots ORDER BY slot")
+        return tuple(Slot(name, file, sha256, self._load(meta)) for name, file, sha256, meta in rows)
+
+    def generation(self) -> int:
+        """A number that changes whenever a pack changes: what was derived from another one is stale."""
+        return int(self._fetch("SELECT value FROM meta WHERE name = 'generation'")[0][0])
+
+    def vectors(self, packs: Sequence[str] = ()) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+        """The ids (n,) and int8 codes (n, dim) of all vectors, or of those of `packs`, by id, in one consistent state.
+
+        Raises:
+            UnknownPackError: one of `packs` is not installed.
+        """
+        self._require_known(packs)
+        where, values = ItemFilter(packs=tuple(packs)).where()
+        source = f"FROM vectors JOIN items USING (item_key) WHERE {where}" if packs else "FROM vectors"
+        with self._snapshot() as db:
+            count = int(db.execute(f"SELECT count(*) {source}", values).fetchone()[0])
+            dim = int(db.execute("SELECT coalesce(max(dim), 0) FROM packs").fetchone()[0])
+            ids, codes = np.empty(count, np.int64), np.empty((count, dim), np.int8)
+            rows = db.execute(f"SELECT vector_id, code {source} ORDER BY vector_id", values)
+            for start in range(0, count, _ROWS_A_FETCH):
+                part = rows.fetchmany(_ROWS_A_FETCH)
+                ids[start : start + len(part)] = [row[0] for row in part]
+                codes[start : start + len(part)] = self._join_codes([row[1] for row in part], dim)
+        return ids, codes
+
+    def vector_ids(self, *, packs: Sequence[str] = (), locale: str = "", audience: str = "") -> NDArray[np.int64]:
+        """The ids (n,) of the vectors whose items pass, ascending: what a search allows. (A millisecond a thousand.)
+
+        Raises:
+            UnknownPackError: one of `packs` is not installed.
+        """
+        wanted = ItemFilter(packs=tuple(packs), locale=locale, audience=audience)
+        self._require_known(packs)
+        where, values = wanted.where()
+        rows = self._fetch(
+            f"SELECT vector_id FROM vectors JOIN items USING (item_key) WHERE {where} ORDER BY vector_id", values
+        )
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def items_of(self, vector_ids: Sequence[int]) -> dict[int, StoredPart]:
+        """Item and box of each of `vector_ids`; an id whose pack is gone is left out."""
+        with self._reading:
+            found = self._fetch_many(
+                "SELECT vector_id, item_key, x_min, y_min, x_max, y_max FROM vectors WHERE vector_id", vector_ids
+            )
+            items = self._items_by_key([row[1] for row in found])
+        return {row[0]: StoredPart(row[1], items[row[1]], Box(*row[2:])) for row in found if row[1] in items}
+
+    def search_text(
+        self,
+        terms: Mapping[str, float],
+        *,
+        limit: int,
+        packs: Sequence[str] = (),
+        locale: str = "",
+        audience: str = "",
+        kinds: Sequence[str] = (),
+    ) -> list[TextHit]:
+        """Items whose title, text or tags hold one of `terms` (word or phrase -> weight), best first.
+
+        An item's score is the sum, over the terms it holds, of weight x BM25 (Robertson and Zaragoza, "The
+        Probabilistic Relevance Framework: BM25 and Beyond", 2009; as FTS5 computes it, tags above title above text).
+        Each term contributes its best 4 x `limit` items. Words are compared by their English stem, without case and
+        accents.
+
+        Raises:
+            UnknownPackError: one of `packs` is not installed.
+            ValueError: `limit` is below 1, or a weight is not a finite number of at least 0.
+        """
+        _check_terms(terms, limit)
+        with self._reading:
+            self._require_known(packs)
+            where, values = ItemFilter(tuple(packs), locale, audience, tuple(kinds)).where()
+            scores: defaultdict[int, dict[str, float]] = defaultdict(dict)
+            for term, weight in terms.items():
+                for item_key, rank in self._match(term, where, values, 4 * limit) if weight > 0 else ():
+                    scores[item_key][term] = -rank * weight
+            best = sorted(scores, key=lambda item_key: (-sum(scores[item_key].values()), item_key))[:limit]
+            items = self._items_by_key(best)
+        return [
+            TextHit(item_key, items[item_key], _strongest(scores[item_key]), sum(scores[item_key].values()))
+            for item_key in best
+            if item_key in items
+        ]
+
+    def thumbnail(self, item_key: int) -> bytes | None:
+        """The item's thumbnail (WebP), or None."""
+        rows = self._fetch("SELECT webp FROM thumbnails WHERE item_key = ?", [item_key])
+        return bytes(rows[0][0]) if rows else None
+
+    def stats(self) -> StoreStats:
+        """Sizes for `handlens status`."""
+        tables = ("packs", "items", "vectors", "thumbnails")
+        counts = [int(self._fetch(f"SELECT count(*) FROM {table}")[0][0]) for table in tables]
+        files = (self._path, self._path.with_name(f"{FILE_NAME}-wal"))
+        return StoreStats(sum(file.stat().st_size for file in files if file.exists()), *counts)
+
+    def check(self) -> None:
+        """Read the whole file and compare its parts (SQLite's integrity check); seconds for a large store.
+
+        Raises:
+            StoreCorruptError: it is damaged.
+        """
+        with self._snapshot() as db:
+            found = [row[0] for row in db.execute("PRAGMA integrity_check")]
+        if found != ["ok"]:
+            raise self._damaged(str(found[0]))
+
+    def _fetch(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._reading, translated(self._path):
+            try:
+                return self._db.execute(query, values).fetchall()
+            except sqlite3.ProgrammingError as error:
+                raise StoreError(f"the store {self._path} was closed: open it again") from error
+
+    def _fetch_many(self, query: str, keys: Sequence[int]) -> list[Any]:
+        """Rows of a query that ends in a column, for which ``IN (keys)`` is asked."""
+        rows: list[Any] = []
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            part = [int(key) for key in keys[start : start + _KEYS_A_QUERY]]
+            rows += self._fetch(f"{query} IN ({marks(part)})", part)
+        return rows
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        with translated(self._path), closing(connect(self._path)) as db:
+            db.execute("BEGIN")
+            yield db
+
+    def _require_known(self, packs: Sequence[str]) -> None:
+        if not packs:
+            return
+        known = [row[0] for row in self._fetch("SELECT pack FROM packs ORDER BY pack")]
+        unknown = [pack for pack in packs if pack not in known]
+        if unknown:
+            raise UnknownPackError(
+                f"pack {unknown[0]!r} is not installed: installed are {', '.join(map(repr, known)) or 'none'}"
+            )
+
+    def _items_by_key(self, keys: Sequence[int]) -> dict[int, Item]:
+        missing = [key for key in dict.fromkeys(keys) if key not in self._items]
+        found = self._fetch_many("SELECT item_key, record FROM items WHERE item_key", missing)
+        parsed = {key: self._parse(key, record) for key, record in found}
+        items = {key: self._items.pop(key) for key in dict.fromkeys(keys) if key in self._items} | parsed
+        self._items.update(items)  # last in the dictionary: the least recently used are dropped first
+        _make_room(self._items, _CACHED_ITEMS)
+        return items
+
+    def _match(self, term: str, where: str, values: Sequence[str], limit: int) -> list[tuple[int, float]]:
+        # A quoted string is one phrase to FTS5, whatever it holds; a quote is doubled, and NUL would end the text.
+        phrase = '"' + term.replace("\0", " ").replace('"', '""') + '"'
+        return self._fetch(
+            f"SELECT texts.rowid, rank FROM texts JOIN items ON items.item_key = texts.rowid "
+            f"WHERE texts MATCH ? AND {where} ORDER BY rank LIMIT ?",
+            [phrase, *values, limit],
+        )
+
+    def _parse(self, item_key: int, record: str) -> Item:
+        try:
+            return Item.from_dict(self._load(record))
+        except DecodeError as error:
+            raise self._damaged(f"item {item_key}: {error}") from error
+
+    def _load(self, text: str) -> dict[str, Any]:
+        try:
+            return load_object(text, what="a record")
+        except DecodeError as error:
+            raise self._damaged(str(error)) from error
+
+    def _join_codes(self, codes: Sequence[bytes], dim: int) -> NDArray[np.int8]:
+        joined = np.frombuffer(b"".join(codes), np.int8)
+        if len(joined) != len(codes) * dim:
+            raise self._damaged(f"a code has not {dim} bytes")
+        return joined.reshape(len(codes), dim)
+
+    def _damaged(self, how: str) -> StoreCorruptError:
+        return StoreCorruptError(f"the store {self._path} is damaged ({how}): {REINSTALL}")
+
+
+def _require_file(data_dir: Path, path: Path, *, create: bool) -> None:
+    try:
+        if create:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        elif not path.exists():
+            raise NotReadyError(f"there is no store in {data_dir}: install a pack first, or choose another data_dir")
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{path} is not a file: choose another data_dir")
+    except OSError as error:
+        raise StoreError(f"the folder {data_dir} cannot be used ({error}): choose another data_dir") from error
+
+
+def _create_if_empty(db: sqlite3.Connection) -> None:
+    if not db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()[0]:
+        schema.create(db)
+
+
+def _check_terms(terms: Mapping[str, float], limit: int) -> None:
+    if limit < 1:
+        raise ValueError(f"limit is {limit}: ask for at least 1 item")
+    for term, weight in terms.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"the weight of {term!r} is {weight}: it must be a finite number of at least 0")
+
+
+def _strongest(parts: Mapping[str, float]) -> str:
+    return max(parts, key=lambda term: parts[term])
+
+
+def _make_room(cache: dict[Any, Any], size: int) -> None:
+    """Drop the oldest entries of a dictionary until it has at most `size`."""
+    while len(cache) > size:
+        del cache[next(iter(cache))]

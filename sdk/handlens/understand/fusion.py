@@ -1,0 +1,142 @@
+"""Fusing the voices of detector, classifier and neighbours.
+
+*Types.* Each voice v gives a distribution p_v over the object types; the fused one is the log-linear pool
+``p(t) ~ prod_v p_v(t) ** w_v`` (Genest and Zidek, "Combining Probability Distributions", 1986). Voices that agree
+become surer together, and a voice that spreads itself evenly changes nothing; in a weighted mean each voice that knows
+nothing would pull the answer towards "do not know". No voice can veto, because each is mixed with a little of the even
+distribution first: a detector that calls an orange a "sports ball" moves the answer, and two others move it back.
+
+*Words.* A word said by several voices is believed by noisy-or, ``1 - prod_v (1 - r_v c_v)`` (Pearl, "Probabilistic
+Reasoning in Intelligent Systems", 1988), where c_v is how sure voice v is and r_v how often it is right when sure. What
+a label says counts only as far as its type is believed: with food at 0.95, "sports ball" is worth at most 0.05 of
+itself. Neighbours vote with their items' annotations, so they name what no label list holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from handlens.results import Annotation, Evidence, Neighbour, Understanding
+from handlens.understand.weights import FusionWeights
+from handlens.wire.item import OBJECT_TYPES
+from handlens.wire.taxonomy import Taxonomy
+
+__all__ = ["type_confidences", "understand"]
+
+_DEFAULT = FusionWeights()
+
+
+def understand(evidence: Evidence, taxonomy: Taxonomy, *, weights: FusionWeights = _DEFAULT) -> Understanding:
+    """What the object is: the likeliest type with its confidence, and the annotations, surest first.
+
+    Labels that the taxonomy does not know still become words but say nothing about the type. With no evidence at all
+    the type is "other" with the confidence of a blind guess.
+    """
+    votes = _votes(evidence.neighbours, weights)
+    types = _pooled(evidence, taxonomy, votes, weights)
+    best = max(OBJECT_TYPES, key=lambda name: (types[name], name == "other"))
+    return Understanding(best, types[best], _annotations(evidence, taxonomy, votes, types, weights))
+
+
+def type_confidences(evidence: Evidence, taxonomy: Taxonomy, *, weights: FusionWeights = _DEFAULT) -> dict[str, float]:
+    """The confidence 0..1 of every object type; they add up to 1."""
+    return _pooled(evidence, taxonomy, _votes(evidence.neighbours, weights), weights)
+
+
+def _votes(neighbours: Iterable[Neighbour], weights: FusionWeights) -> list[tuple[Neighbour, float]]:
+    """Each item near enough, once, by its most similar part, with its share of all votes; the rest is doubt."""
+    nearest: dict[int, Neighbour] = {}
+    for neighbour in neighbours:
+        known = nearest.get(neighbour.item_key)
+        if neighbour.similarity >= weights.floor and (known is None or neighbour.similarity > known.similarity):
+            nearest[neighbour.item_key] = neighbour
+    ordered = sorted(nearest.values(), key=lambda one: (-one.similarity, one.item_key))
+    votes = [math.exp((one.similarity - weights.anchor) / weights.bandwidth) for one in ordered]
+    total = sum(votes) + weights.doubt
+    return [(one, vote / total) for one, vote in zip(ordered, votes, strict=True)]
+
+
+def _pooled(
+    evidence: Evidence, taxonomy: Taxonomy, votes: list[tuple[Neighbour, float]], weights: FusionWeights
+) -> dict[str, float]:
+    detections = () if evidence.detection is None else (evidence.detection,)
+    voices = (
+        (weights.neighbours, ((one.item.object_type, share) for one, share in votes)),
+        (weights.classifier, _typed(evidence.label_scores, taxonomy.classifier)),
+        (weights.detector, _typed(detections, taxonomy.detector)),
+    )
+    scores = dict.fromkeys(OBJECT_TYPES, 0.0)
+    for exponent, said in voices:
+        for name, share in _distribution(said, weights.slack).items():
+            scores[name] += exponent * math.log(share)
+    return _normalised(scores)
+
+
+def _typed(scores: Iterable[tuple[str, float]], table: Mapping[str, str]) -> Iterable[tuple[str, float]]:
+    return ((table[label], score) for label, score in scores if label in table)
+
+
+def _distribution(said: Iterable[tuple[str, float]], slack: float) -> dict[str, float]:
+    """Shares by type that add up to 1: what a voice left unsaid is spread evenly, and `slack` of what it said too."""
+    shares = dict.fromkeys(OBJECT_TYPES, 0.0)
+    for name, share in said:
+        shares[name] += share
+    total = sum(shares.values())
+    scale = (1.0 - slack) / max(total, 1.0)
+    rest = (1.0 - scale * total) / len(shares)
+    return {name: scale * share + rest for name, share in shares.items()}
+
+
+def _normalised(logs: Mapping[str, float]) -> dict[str, float]:
+    peak = max(logs.values())
+    odds = {name: math.exp(value - peak) for name, value in logs.items()}
+    total = sum(odds.values())
+    return {name: value / total for name, value in odds.items()}
+
+
+def _annotations(
+    evidence: Evidence,
+    taxonomy: Taxonomy,
+    votes: list[tuple[Neighbour, float]],
+    types: Mapping[str, float],
+    weights: FusionWeights,
+) -> tuple[Annotation, ...]:
+    detections = () if evidence.detection is None else (evidence.detection,)
+    sayings = {
+        "neighbours": _scaled(_neighbour_words(votes, types), weights.neighbour_words),
+        "classifier": _scaled(
+            _label_words(evidence.label_scores, taxonomy.classifier, types), weights.classifier_words
+        ),
+        "detector": _scaled(_label_words(detections, taxonomy.detector, types), weights.detector_words),
+    }
+    notes = [_annotation(tag, sayings) for tag in {tag: None for words in sayings.values() for tag in words}]
+    kept = [note for note in notes if note.confidence >= weights.least_confidence]
+    return tuple(sorted(kept, key=lambda note: (-note.confidence, note.tag))[: weights.most_words])
+
+
+def _neighbour_words(votes: list[tuple[Neighbour, float]], types: Mapping[str, float]) -> dict[str, float]:
+    """Share of the votes for each tag: an item votes by the tag's weight, as far as the item's own type is believed."""
+    words: defaultdict[str, float] = defaultdict(float)
+    for neighbour, share in votes:
+        believed = share * types[neighbour.item.object_type]
+        for tag, weight in neighbour.item.annotations.items():
+            words[tag] += believed * weight
+    return words
+
+
+def _label_words(
+    scores: Iterable[tuple[str, float]], table: Mapping[str, str], types: Mapping[str, float]
+) -> dict[str, float]:
+    return {label: min(score, 1.0) * types.get(table.get(label, ""), 1.0) for label, score in scores}
+
+
+def _scaled(words: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {tag: min(confidence, 1.0) * factor for tag, confidence in words.items()}
+
+
+def _annotation(tag: str, sayings: Mapping[str, Mapping[str, float]]) -> Annotation:
+    said = {source: words[tag] for source, words in sayings.items() if words.get(tag, 0.0) > 0.0}
+    doubt = math.prod(1.0 - confidence for confidence in said.values())
+    return Annotation(tag, 1.0 - doubt, tuple(sorted(said, key=lambda source: (-said[source], source))))

@@ -1,0 +1,63 @@
+"""A real release and a real device, made once for all tests: the shipped models over a part of the demo catalogue."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from support.paths import CATALOG, MODELS
+
+from handlens import Lens, Options
+from handlens_server.bundle import PackSource, build_bundle
+from handlens_server.catalogue import read_catalogue
+
+AS_OF = datetime(2026, 1, 1, tzinfo=timezone.utc)
+PICTURES_EVERY = 4  # every fourth photograph is enough to search in, and a quarter of the time
+
+
+@pytest.fixture(scope="session")
+def small_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalogue folder: a quarter of the demo's photographs and all its other items."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    lines = (CATALOG / "items.jsonl").read_text("utf-8").splitlines()
+    photos = [line for line in lines if json.loads(line).get("image")]
+    others = [line for line in lines if not json.loads(line).get("image")]
+    kept = photos[::PICTURES_EVERY]
+    for line in kept:
+        picture = folder / json.loads(line)["image"]
+        picture.parent.mkdir(exist_ok=True)
+        shutil.copy(CATALOG / json.loads(line)["image"], picture)
+    (folder / "items.jsonl").write_text("\n".join(kept + others) + "\n", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory, small_catalogue: Path) -> Path:
+    """A release folder with one pack, demo. Tests copy it before they change it."""
+    out = tmp_path_factory.mktemp("release") / "release"
+    build_bundle([PackSource("demo", read_catalogue(small_catalogue))], MODELS, out, name="test-1", as_of=AS_OF)
+    return out
+
+
+@pytest.fixture(scope="session")
+def device(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Path:
+    """The data folder of a device that has the release. Tests copy it before they change it."""
+    data_dir = tmp_path_factory.mktemp("device")
+    with Lens(Options(data_dir=data_dir)) as lens:
+        lens.install(release)
+    return data_dir
+
+
+@pytest.fixture
+def own_release(tmp_path: Path, release: Path) -> Path:
+    """A copy of the release that a test may damage."""
+    return Path(shutil.copytree(release, tmp_path / "release"))
+
+
+@pytest.fixture
+def own_device(tmp_path: Path, device: Path) -> Path:
+    """A copy of the device that a test may damage."""
+    return Path(shutil.copytree(device, tmp_path / "device"))
