@@ -147,3 +147,10 @@ def test_the_shipped_policy_puts_first_what_helps_most_for_the_type(object_type,
 
 def test_an_unsure_type_is_answered_by_likeness_first():
     assert Policy.from_json(SHIPPED).rules("food", 0.2)[0].sources == ("visual",)
+
+
+def test_the_table_in_the_documentation_is_that_of_the_shipped_policy():
+    documented = (ROOT / "docs" / "blending.md").read_text()
+    for object_type, rules in Policy.from_json(SHIPPED).types.items():
+        cells = " · ".join(f"{rule.name} {100 * rule.share:g}" for rule in rules)
+        assert f"| {object_type} | {cells} |" in documented, object_type
