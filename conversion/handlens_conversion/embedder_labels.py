@@ -1,8 +1,8 @@
 """The 1000 ImageNet labels: unique, lower case, in the order of the classifier's outputs, with all their synonyms.
 
 The names come from the npm package `@tensorflow-models/mobilenet`, which lists each class as the comma-separated
-synonyms of its WordNet synset. A label is the first synonym in lower case. Two pairs of classes begin alike and get
-labels of their own below.
+synonyms of its WordNet synset. A label is the first synonym in lower case. Three pairs of classes begin alike
+(crane: the bird and the machine); one of each pair gets a label of its own below.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ PACKAGE = (
 )
 _FILE = "package/dist/imagenet_classes.js"
 _CLASSES = 1000
-# ImageNet has the bird and the machine; and the swimsuit twice, as one synset of two spellings.
-_TWINS = {134: "crane bird", 517: "crane machine", 638: "maillot", 639: "maillot tank suit"}
+# Of two classes that begin alike one keeps the name, the other gets one that tells it apart.
+_TWINS = {264: "cardigan welsh corgi", 517: "crane machine", 639: "tank suit"}
 # One entry: the number, then string literals joined by + that may run over several lines.
 _ENTRY = re.compile(r"""(\d+):\s*((?:(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")[\s+]*)+)""")
 _LITERAL = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")

@@ -256,7 +256,14 @@ class Lens:
     def _blend(
         self, engine: _Engine, candidates: list[Candidate], understanding: Understanding, wish: _Wish
     ) -> tuple[Section, ...]:
-        return blend(candidates, understanding, engine.policy, limit=wish.limit, request_id=wish.request_id)
+        return blend(
+            candidates,
+            understanding,
+            engine.policy,
+            limit=wish.limit,
+            request_id=wish.request_id,
+            refine=wish.refine,
+        )
 
     def _opened(self, *, create: bool = False) -> Store:
         with self._lock:

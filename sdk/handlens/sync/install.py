@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from handlens.blend import Policy
 from handlens.errors import DecodeError, IncompatibleError, StoreCorruptError, StoreError
 from handlens.store import Store
 from handlens.wire.model import ModelSpec
@@ -61,8 +62,10 @@ def install_release(store: Store, folder: Path, data_dir: Path, *, progress: Pro
     report = progress or (lambda step, done, total: None)
     release = read_release(folder)
     _verify(folder, release, report)
-    taxonomy = _text(folder / release.taxonomy)
+    taxonomy, policy = _text(folder / release.taxonomy), _text(folder / release.policy)
     Taxonomy.from_json(taxonomy)
+    Policy.from_json(policy)
+    ModelSpec.from_json(_text(folder / release.detector / "model.json"))
     embedder = ModelSpec.from_json(_text(folder / release.embedder / "model.json"))
     models = {
         kind: _copy_model(folder / path, data_dir / "models", kind, release.files_in(path))
@@ -76,7 +79,7 @@ def install_release(store: Store, folder: Path, data_dir: Path, *, progress: Pro
             _check_pack(name, header, embedder)
             writer.replace_pack(header, _counted(rows, header, report))
         writer.set_document("taxonomy", taxonomy)
-        writer.set_document("policy", _text(folder / release.policy))
+        writer.set_document("policy", policy)
         writer.set_document("release", json.dumps(release.to_dict(), sort_keys=True))
         for kind, target in models.items():
             writer.set_slot(kind, str(target.relative_to(data_dir)), "", {})
@@ -160,4 +163,7 @@ def _remove_others(models: Path, kept: set[Path]) -> None:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): copy the release again") from error

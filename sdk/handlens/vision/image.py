@@ -36,7 +36,12 @@ PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Imag
 
 MIN_SIDE = 16  # pixels; below this nothing can be recognised
 _CROP_SIDE = 320  # pixels that the long side of a wanted crop should have, above what any embedder takes
-_RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# Filter, and how far whole-pixel averaging may go before it: bilinear after full averaging blurs twice (mAP -0.008).
+_RESAMPLE = {
+    "bilinear": (Image.Resampling.BILINEAR, 2.0),
+    "bicubic": (Image.Resampling.BICUBIC, 2.0),
+    "box": (Image.Resampling.BOX, 1.0),
+}
 # EXIF 2.32, tag 0x0112: what undoes each orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,9 +67,9 @@ class Photo:
 
         The crop is never cut out first: the resize reads only its part of the image.
         """
+        method, gap = _RESAMPLE[resample]
         cut = box.to_pixels(self.image.size)
-        resized = self.image.resize(size, _RESAMPLE[resample], box=cut, reducing_gap=2.0)
-        return np.asarray(resized)
+        return np.asarray(self.image.resize(size, method, box=cut, reducing_gap=gap))
 
 
 def load_photo(
