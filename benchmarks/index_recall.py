@@ -2,10 +2,10 @@
 
     python benchmarks/index_recall.py --out out/index_recall.json
 
-Vectors are seeded: unit vectors around random centres, 50 to a centre, spread as far as the centres' own length; queries are
-drawn from the same distribution and are not in the index. One thread searches. "ratio" is ours divided by the bare
-hnswlib call that returns as many ids with the same `ef`; both are called in turns, query by query, so that a busy machine
-slows both alike.
+Vectors are seeded: unit vectors around random centres, 50 to a centre, spread as far as the centres' own length;
+queries are drawn from the same distribution and are not in the index. One thread searches. "ratio" is ours divided by
+the bare hnswlib call that returns as many ids with the same `ef`; both are called in turns, query by query, so that a
+busy machine slows both alike.
 """
 
 from __future__ import annotations

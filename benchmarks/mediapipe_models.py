@@ -1,4 +1,4 @@
-"""Our two .tflite files, made acceptable to MediaPipe Tasks, so that both sides of the comparison run the same networks.
+"""Our two .tflite files, made acceptable to MediaPipe Tasks: both sides of the comparison run the same networks.
 
 MediaPipe takes neither file as it is:
 
@@ -32,8 +32,8 @@ if _VERSION_MODULE not in sys.modules:
     _stand_in._pywrap_metadata_version.GetMinimumMetadataParserVersion = lambda _: "1.5.0"  # type: ignore[attr-defined]
     sys.modules[_VERSION_MODULE] = _stand_in
 
-from mediapipe.tasks.python.metadata.metadata_writers import metadata_writer, object_detector
-from mediapipe.tasks.python.metadata.metadata_writers.metadata_info import RawDetectionOutputTensorsOrder
+from mediapipe.tasks.python.metadata.metadata_writers import metadata_writer, object_detector  # noqa: E402
+from mediapipe.tasks.python.metadata.metadata_writers.metadata_info import RawDetectionOutputTensorsOrder  # noqa: E402
 
 __all__ = ["detector_for_mediapipe", "embedder_for_mediapipe"]
 
@@ -46,8 +46,8 @@ class _Graph:
 
     def __init__(self, content: bytes) -> None:
         self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-        for buffer in self.model.buffers:  # the quantizer keeps weights behind the flatbuffer, where a rewrite moves them
-            if buffer.offset > 1:
+        for buffer in self.model.buffers:
+            if buffer.offset > 1:  # weights kept behind the flatbuffer, which a rewrite would move
                 buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
         self.main = self.model.subgraphs[0]

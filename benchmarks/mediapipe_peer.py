@@ -12,7 +12,8 @@ without a copied crop), ask hnswlib for the 40 nearest of the same catalogue vec
 
 What is not the same:
 
-- MediaPipe stops at neighbours: no items are read, nothing is understood, annotated or blended. handlens's total has all.
+- MediaPipe stops at neighbours: no items are read, nothing is understood, annotated or blended. handlens's total has
+  all of that.
 - It loads JPEG at full size; it has no scaled decode. ``pixels`` gives both sides the same 1000 x 750 array.
 - Its Python API has no option for threads, and each model runs in one (`cpu_per_wall` near 1 shows it).
 - It resizes by bilinear samples without a filter, which is cheaper than ours and aliases.

@@ -7,8 +7,9 @@ The claims, for a photo with three objects:
 1. From decoded pixels to blended results costs at most 1.15 times (one thread) or 1.25 times (two) the sum of the bare
    model invocations. *Decoded pixels* is the array that handlens itself decodes to (about 1000 x 750), given to
    `Lens.search`: the resizes, the decoding of boxes, index, store, understanding and blending all count. *Bare* is one
-   `invoke()` of the detector and one of the embedder for each object, of the same files in the same runtime with as many
-   threads, in interpreters that do nothing else and whose inputs are in place.
+   `invoke()` of the detector and one of the embedder for each object, of the same files in the same runtime with as
+   many threads, in interpreters that do nothing else and whose inputs are in place. The SDK resizes crops and blends
+   results in the calling thread while the embedder runs in another: the figures are for a machine of two cores or more.
 2. Scaled decoding costs at most 0.4 times a full decode of the same file by Pillow.
 3. With `--mediapipe-python`: faster than MediaPipe Tasks with hnswlib, from the file and from the same decoded pixels
    (see `mediapipe_peer.py` for what is alike and what is not).

@@ -13,8 +13,8 @@ make_environment() {
     "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         { echo "these scripts need Python 3.11 or newer: set PYTHON to one" >&2; exit 1; }
     "${PYTHON:-python3}" -m venv "$folder"
-    PIP_CONSTRAINT="$constraints" "$folder/bin/python" -m pip install --quiet --disable-pip-version-check pip setuptools wheel
-    PIP_CONSTRAINT="$constraints" scripts/wheels "$folder/bin/python"
+    "$folder/bin/python" -m pip install --quiet --dry-run --no-index --no-deps --find-links .wheels hnswlib 2>/dev/null ||
+        PYTHON="$folder/bin/python" PIP_CONSTRAINT="$constraints" scripts/wheels > /dev/null
     PIP_CONSTRAINT="$constraints" "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
         --find-links .wheels "$@"
     echo "$stamp" > "$folder/stamp"

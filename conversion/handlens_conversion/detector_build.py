@@ -12,8 +12,6 @@ Use::
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ from handlens_conversion.detector_graph import read_graph
 from handlens_conversion.detector_labels import COCO_LABELS
 from handlens_conversion.detector_quantize import quantize, recipe_record
 from handlens_conversion.detector_tflite import write_tflite
+from handlens_conversion.files import write_json, write_whole
 from handlens_conversion.packages import fetch_npm
 
-__all__ = ["SIDE", "build", "describe", "float_parent", "write_whole"]
+__all__ = ["SIDE", "build", "describe", "float_parent"]
 
 NAME = "centernet-mobilenetv3"
 VERSION = "1.0.0"
@@ -55,8 +54,8 @@ def build(out: Path, *, cache: Path, threads: int = 2, progress: bool = True) ->
         bar.update()
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / MODEL_FILE, model)
-        write_whole(out / "recipe.json", _json(recipe_record(parent)))
-        write_whole(out / "model.json", _json(describe(model)))
+        write_json(out / "recipe.json", recipe_record(parent))
+        write_json(out / "model.json", describe(model))
         bar.update()
 
 
@@ -142,14 +141,3 @@ def _details(model: bytes) -> dict[str, Any]:
         "channels": [int(output["shape"][3]) for output in interpreter.get_output_details()],
         "quantization": {"recipe": "recipe.json", "tensors": {name: types.count(name) for name in sorted(set(types))}},
     }
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never a part."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
-def _json(record: dict[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()

@@ -46,6 +46,7 @@ from handlens_conversion.detector_metrics import (
     average_precision,
     operating_point,
 )
+from handlens_conversion.files import write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,8 +175,7 @@ def evaluate(
             **_operating_points(model_dir, runtimes[0], train, progress),
             machine=_machine(runtimes, model_dir),
         )
-    text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    (model_dir / "parity.json").write_text(text, encoding="utf-8")
+    write_json(model_dir / "parity.json", report.to_dict())
     return report
 
 

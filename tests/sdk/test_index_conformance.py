@@ -266,10 +266,10 @@ def test_an_empty_index_is_saved_and_opened(make, tmp_path):
 
 
 @every_index
-def test_the_same_index_saved_twice_gives_the_same_hash_and_leaves_nothing_else(make, tmp_path):
-    digests = {filled(make, 200).save(tmp_path / "index") for _ in range(2)}
-    filled(make, 201).save(tmp_path / "index")
-    assert len(digests) == 1
+def test_saving_again_leaves_nothing_of_the_old_index(make, tmp_path):
+    filled(make, 200).save(tmp_path / "index")
+    digest = filled(make, 201).save(tmp_path / "index")
+    assert len(type(make()).open(tmp_path / "index", space=SPACE, dim=DIM, sha256=digest)) == 201
     assert len(list(tmp_path.iterdir())) <= 2
 
 
@@ -375,7 +375,7 @@ operations = st.lists(
 
 
 @every_index
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=operations)
 def test_any_sequence_of_changes_and_searches_agrees_with_a_dictionary(make, tmp_path_factory, steps):
     index, held = make(), {}

@@ -35,17 +35,18 @@ def open_again(cls, path, sha256=None):
 
 @pytest.fixture
 def never_loads(monkeypatch):
-    """hnswlib, were it asked to load anything, would fail the test."""
+    """Once called: hnswlib, were it asked to load anything, would fail the test."""
 
     def loaded(*_):
         raise AssertionError("a damaged file reached hnswlib")
 
-    monkeypatch.setattr("handlens.index.hnsw._load_graph", loaded)
+    return lambda: monkeypatch.setattr("handlens.index.hnsw._load_graph", loaded)
 
 
 @every_class
 def test_every_truncation_of_every_file_is_refused(cls, tmp_path, never_loads):
     path = save(cls, tmp_path)
+    never_loads()
     for file in files_of(path):
         whole = file.read_bytes()
         for length in range(len(whole)):
@@ -58,6 +59,7 @@ def test_every_truncation_of_every_file_is_refused(cls, tmp_path, never_loads):
 @every_class
 def test_bytes_after_the_end_are_refused(cls, tmp_path, never_loads):
     path = save(cls, tmp_path)
+    never_loads()
     for file in files_of(path):
         whole = file.read_bytes()
         file.write_bytes(whole + b"\0")
@@ -133,6 +135,7 @@ def test_a_file_of_another_kind_of_machine_is_refused(tmp_path):
 @every_class
 def test_a_file_of_a_newer_format_is_refused_with_upgrade_as_the_remedy(cls, tmp_path, never_loads):
     path = save(cls, tmp_path)
+    never_loads()
     whole = bytearray(path.read_bytes())
     whole[8:12] = struct.pack("<I", 2)
     path.write_bytes(whole)
@@ -144,6 +147,7 @@ def test_a_file_of_a_newer_format_is_refused_with_upgrade_as_the_remedy(cls, tmp
 def test_the_graph_of_another_index_is_refused(tmp_path, never_loads):
     (tmp_path / "other").mkdir()
     path, other = save(HnswIndex, tmp_path), save(HnswIndex, tmp_path / "other", seed=1)
+    never_loads()
     (graph,) = tmp_path.glob("*.graph")
     (other_graph,) = other.parent.glob("*.graph")
     shutil.copy(other_graph, graph)

@@ -15,6 +15,7 @@ Small World graphs" (2016). What hnswlib leaves open is closed here:
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ __all__ = ["HnswIndex", "available"]
 
 M = 16  # links of a node on each upper layer, twice as many on the lowest
 EF_CONSTRUCTION = 200  # candidates kept while a node is linked
-EF_SEARCH = 128  # candidates kept while searching, at least
+EF_SEARCH = 96  # candidates kept while searching, at least
 _SEED = 20_160_330  # the graph of the same upserts by one thread is the same, byte by byte
 _DISTRIBUTIONS = ("hnswlib", "chroma-hnswlib")  # both install the module `hnswlib`
 _FIRST_CAPACITY = 256
@@ -56,6 +57,15 @@ def available() -> str | None:
         except PackageNotFoundError:
             continue
     return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filter:
+    """The ids that a search allows, their rows, and for each row whether it is one of them (1 or 0)."""
+
+    ids: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    mask: bytes
 
 
 class HnswIndex:
@@ -80,6 +90,7 @@ class HnswIndex:
         self._codes = Rows(dim, "int8")
         self._graph = _new_graph(dim, _FIRST_CAPACITY)
         self._stuck_at = _NEVER
+        self._filter: _Filter | None = None
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -106,14 +117,17 @@ class HnswIndex:
         with self._lock.writing():
             for row in self._ids.release(gone).tolist():
                 self._graph.mark_deleted(row)
+            self._filter = None
 
     def search(self, vector: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None) -> Neighbours:
         """See `Index.search`."""
         k, query = check_k(k), unit_row(vector, self.dim)
         wanted = None if allowed is None else distinct(allowed)
         with self._lock.reading:
-            rows = None if wanted is None else self._ids.find(wanted)
-            return self._everywhere(query, k) if rows is None or len(rows) == len(self) else self._among(query, k, rows)
+            allow = None if wanted is None else self._allow(wanted)
+            if allow is None or len(allow.rows) == len(self):
+                return self._everywhere(query, k)
+            return self._among(query, k, allow)
 
     def save(self, path: Path) -> str:
         """See `Index.save`."""
@@ -145,7 +159,7 @@ class HnswIndex:
         self._graph.add_items(vectors, places, num_threads=threads)
         self._codes.put(places, vectors)
         self._ids.assign(places, ids)
-        self._stuck_at = _NEVER
+        self._stuck_at, self._filter = _NEVER, None
 
     def _everywhere(self, query: NDArray[np.float32], k: int) -> Neighbours:
         if self._ids.has_free and len(self) <= self._ids.count // _SCAN_SHARE:
@@ -153,13 +167,21 @@ class HnswIndex:
         found = self._descend(query, k, len(self))
         return self._scan(query, k, self._ids.live_rows()) if found is None else found
 
-    def _among(self, query: NDArray[np.float32], k: int, rows: NDArray[np.int64]) -> Neighbours:
-        if len(rows) <= max(_SCAN_BELOW, self._ids.count // _SCAN_SHARE):
-            return self._scan(query, k, rows)
-        allowed = np.zeros(self._ids.count, np.bool_)
-        allowed[rows] = True
-        found = self._descend(query, k, len(rows), allowed.tolist().__getitem__)
-        return self._scan(query, k, rows) if found is None else found
+    def _among(self, query: NDArray[np.float32], k: int, allow: _Filter) -> Neighbours:
+        found = None
+        if len(allow.rows) > max(_SCAN_BELOW, self._ids.count // _SCAN_SHARE):
+            found = self._descend(query, k, len(allow.rows), allow.mask.__getitem__)
+        return self._scan(query, k, allow.rows) if found is None else found
+
+    def _allow(self, ids: NDArray[np.int64]) -> _Filter:
+        """The rows of `ids`; those of the last search are kept, because an application filters alike every time."""
+        last = self._filter
+        if last is None or not np.array_equal(last.ids, ids):
+            rows = self._ids.find(ids)
+            mask = np.zeros(self._ids.count, np.uint8)
+            mask[rows] = 1
+            last = self._filter = _Filter(ids.copy(), rows, mask.tobytes())
+        return last
 
     def _descend(self, query: NDArray[np.float32], k: int, count: int, allowed: Any = None) -> Neighbours | None:
         """The nearest by the graph, or None where only a scan tells: too few can be reached, or too many are equal.
@@ -197,8 +219,11 @@ class HnswIndex:
 
     def _write_graph(self, path: Path) -> None:
         self._graph.save_index(str(path))
-        # hnswlib does not look whether its writes succeeded.
-        if path.stat().st_size != self._graph.index_file_size():
+        # hnswlib does not look whether its writes succeeded, and chroma-hnswlib cannot say how long the file must be.
+        expected = getattr(self._graph, "index_file_size", None)
+        if expected is None:
+            _load_graph(path, self.dim, self._ids.count)
+        elif path.stat().st_size != expected():
             raise OSError(f"{path.name} was written in part")
 
 

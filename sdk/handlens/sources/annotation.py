@@ -107,6 +107,8 @@ def _type_factor(item: Item, understanding: Understanding) -> float:
 
 def _joined(offers: Sequence[Candidate]) -> Candidate:
     """One candidate for what several words say of an item; the reason is that of the strongest."""
+    if len(offers) == 1:
+        return offers[0]
     strongest = min(offers, key=lambda one: (-one.score, one.reason))
     return replace(strongest, score=1.0 - math.prod(1.0 - one.score for one in offers))
 

@@ -111,9 +111,10 @@ def _annotations(
         ),
         "detector": _scaled(_label_words(detections, taxonomy.detector, types), weights.detector_words),
     }
-    notes = [_annotation(tag, sayings) for tag in {tag: None for words in sayings.values() for tag in words}]
-    kept = [note for note in notes if note.confidence >= weights.least_confidence]
-    return tuple(sorted(kept, key=lambda note: (-note.confidence, note.tag))[: weights.most_words])
+    confidences = {tag: _noisy_or(tag, sayings.values()) for words in sayings.values() for tag in words}
+    kept = [tag for tag, confidence in confidences.items() if confidence >= weights.least_confidence]
+    kept.sort(key=lambda tag: (-confidences[tag], tag))
+    return tuple(Annotation(tag, confidences[tag], _speakers(tag, sayings)) for tag in kept[: weights.most_words])
 
 
 def _neighbour_words(votes: list[tuple[Neighbour, float]], types: Mapping[str, float]) -> dict[str, float]:
@@ -136,7 +137,14 @@ def _scaled(words: Mapping[str, float], factor: float) -> dict[str, float]:
     return {tag: min(confidence, 1.0) * factor for tag, confidence in words.items()}
 
 
-def _annotation(tag: str, sayings: Mapping[str, Mapping[str, float]]) -> Annotation:
+def _noisy_or(tag: str, sayings: Iterable[Mapping[str, float]]) -> float:
+    doubt = 1.0
+    for words in sayings:
+        doubt *= 1.0 - words.get(tag, 0.0)
+    return 1.0 - doubt
+
+
+def _speakers(tag: str, sayings: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """The voices that say a word, the surest first."""
     said = {source: words[tag] for source, words in sayings.items() if words.get(tag, 0.0) > 0.0}
-    doubt = math.prod(1.0 - confidence for confidence in said.values())
-    return Annotation(tag, 1.0 - doubt, tuple(sorted(said, key=lambda source: (-said[source], source))))
+    return tuple(sorted(said, key=lambda source: (-said[source], source)))

@@ -29,7 +29,7 @@ __all__ = ["Prominence", "choose_regions"]
 class Prominence:
     """When an object is the photo's subject. Prominence is 0..1."""
 
-    subject: float = 0.25  # from here on an object is the subject: half the photo's area, in the middle, score 0.35
+    subject: float = 0.2  # from here on an object is the subject: a quarter of the area, in the middle, with score 0.4
     worth: float = 0.03  # below this an object is background and is left out
 
 

@@ -127,6 +127,7 @@ class Session:
             name: interpreter.get_output_details()[output.position] for name, output in spec.outputs.items()
         }
         self._lookup = _lookup_table(spec, self._input)
+        self._shift = None if self._lookup is None else _shift(self._lookup)
 
     @classmethod
     def open(cls, folder: Path, kind: str, *, threads: int = 2, runtime: str = "auto") -> Session:
@@ -158,6 +159,9 @@ class Session:
             return read({name: self._view(details) for name, details in self._outputs.items()})
 
     def _fill(self, target: NDArray[Any], pixels: NDArray[np.uint8]) -> None:
+        if self._shift is not None:
+            np.add(pixels, self._shift, out=target.view(np.uint8))
+            return
         if self._lookup is not None:
             np.take(self._lookup, pixels, out=target, mode="clip")
             return
@@ -183,6 +187,17 @@ def _lookup_table(spec: ModelSpec, details: dict[str, Any]) -> NDArray[Any] | No
     limits = np.iinfo(dtype)
     table: NDArray[Any] = np.clip(np.rint(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
     return table
+
+
+def _shift(table: NDArray[Any]) -> np.uint8 | None:
+    """What a table of one-byte values adds to every pixel, modulo 256; None when it is no such table.
+
+    Adding takes a tenth of the time of looking up, and a scale of 1 is what models are quantized with for that reason.
+    """
+    if table.dtype.itemsize != 1:
+        return None
+    steps = table.view(np.uint8) - np.arange(256, dtype=np.uint8)
+    return np.uint8(steps[0]) if np.all(steps == steps[0]) else None
 
 
 def _check_file(path: Path, spec: ModelSpec) -> None:
