@@ -19,6 +19,14 @@ def test_every_label_of_the_model_is_in_the_taxonomy_and_nothing_else_is(model):
     assert sorted(table) == sorted(labels)
 
 
+def test_broader_words_belong_to_labels_and_lead_nowhere_further():
+    labels = {*SHIPPED.classifier, *SHIPPED.detector}
+    assert set(SHIPPED.broader) <= labels
+    assert all(word != label for label, word in SHIPPED.broader.items())
+    assert SHIPPED.broader["beagle"] == "dog"
+    assert sum(word == "dog" for word in SHIPPED.broader.values()) == 118
+
+
 def test_every_type_has_a_title():
     assert set(SHIPPED.titles) == set(OBJECT_TYPES)
     assert all(SHIPPED.titles.values())

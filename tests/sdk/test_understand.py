@@ -59,6 +59,14 @@ def test_each_annotation_names_who_said_it_the_surest_first():
     assert known.annotations[0].sources == ("neighbours", "classifier", "detector")
 
 
+def test_breeds_add_up_to_the_word_that_people_use():
+    breeds = Taxonomy("1", {}, {}, {"beagle": "animal", "pug": "animal"}, {"beagle": "dog", "pug": "dog"})
+    notes = understand(seen(labels=[("beagle", 0.3), ("pug", 0.25)]), breeds).annotations
+    assert [note.tag for note in notes] == ["dog", "beagle", "pug"]
+    alone = understand(seen(labels=[("beagle", 0.9)]), breeds).annotations
+    assert [note.tag for note in alone] == ["beagle", "dog"]
+
+
 def test_items_that_are_not_similar_do_not_vote():
     far = [near(key, "vehicle", 0.2, car=1.0) for key in range(40)]
     known = understand(seen(labels=[("hammer", 0.6)], neighbours=far), TAXONOMY)

@@ -53,3 +53,15 @@ def test_there_is_always_a_region_never_more_than_the_limit_and_the_order_given_
     assert 1 <= len(chosen) <= limit
     shuffled = random.sample(regions, len(regions))
     assert choose_regions(shuffled, limit=limit) == chosen
+
+
+def test_a_herd_is_one_subject_and_its_most_prominent_animal_is_searched_for_it():
+    near = found("horse", 0.7, 0.3, 0.3, 0.6, 0.7)
+    far = found("horse", 0.5, 0.65, 0.3, 0.95, 0.7)
+    assert choose_regions([near], limit=3, prominence=Prominence(subject=0.3))[0] == Region(WHOLE, "whole")
+    assert choose_regions([far, near], limit=3, prominence=Prominence(subject=0.3)) == (near,)
+
+
+def test_regions_without_a_label_stand_alone():
+    boxes = [Region(Box(0.1, 0.1, 0.5, 0.9), "detector"), Region(Box(0.5, 0.1, 0.9, 0.9), "detector")]
+    assert set(choose_regions(boxes, limit=3)) == set(boxes)

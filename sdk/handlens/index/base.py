@@ -44,6 +44,7 @@ __all__ = [
     "unit_rows",
 ]
 
+_SORTED_WHOLE = 256  # distances that are sorted sooner than partitioned
 _BATCH = 4096  # codes decoded at a time: 2 MB of float32 at 128 dimensions
 
 
@@ -134,7 +135,7 @@ def add_codes(
 
 def nearest(ids: NDArray[np.int64], distances: NDArray[np.float32], k: int) -> Neighbours:
     """The `k` smallest of `distances` (n,), ascending, equal ones by id."""
-    if k < len(ids):
+    if k < len(ids) and len(ids) > _SORTED_WHOLE:
         # Everything as near as the k-th: a tie at the edge is decided by id, not by how numbers were partitioned.
         close = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
         ids, distances = ids[close], distances[close]

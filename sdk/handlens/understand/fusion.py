@@ -104,12 +104,14 @@ def _annotations(
     weights: FusionWeights,
 ) -> tuple[Annotation, ...]:
     detections = () if evidence.detection is None else (evidence.detection,)
+
+    def labels(scores: Iterable[tuple[str, float]], table: Mapping[str, str]) -> dict[str, float]:
+        return _label_words(scores, table, taxonomy.broader, types, weights)
+
     sayings = {
         "neighbours": _scaled(_neighbour_words(votes, types), weights.neighbour_words),
-        "classifier": _scaled(
-            _label_words(evidence.label_scores, taxonomy.classifier, types), weights.classifier_words
-        ),
-        "detector": _scaled(_label_words(detections, taxonomy.detector, types), weights.detector_words),
+        "classifier": _scaled(labels(evidence.label_scores, taxonomy.classifier), weights.classifier_words),
+        "detector": _scaled(labels(detections, taxonomy.detector), weights.detector_words),
     }
     confidences = {tag: _noisy_or(tag, sayings.values()) for words in sayings.values() for tag in words}
     kept = [tag for tag, confidence in confidences.items() if confidence >= weights.least_confidence]
@@ -128,9 +130,20 @@ def _neighbour_words(votes: list[tuple[Neighbour, float]], types: Mapping[str, f
 
 
 def _label_words(
-    scores: Iterable[tuple[str, float]], table: Mapping[str, str], types: Mapping[str, float]
+    scores: Iterable[tuple[str, float]],
+    table: Mapping[str, str],
+    broader: Mapping[str, str],
+    types: Mapping[str, float],
+    weights: FusionWeights,
 ) -> dict[str, float]:
-    return {label: min(score, 1.0) * types.get(table.get(label, ""), 1.0) for label, score in scores}
+    """What labels say as words, as far as their types are believed; breeds of one broader word say it together."""
+    words: defaultdict[str, float] = defaultdict(float)
+    for label, score in scores:
+        believed = min(score, 1.0) * types.get(table.get(label, ""), 1.0)
+        words[label] += believed
+        if label in broader:
+            words[broader[label]] += weights.broader_words * believed
+    return words
 
 
 def _scaled(words: Mapping[str, float], factor: float) -> dict[str, float]:

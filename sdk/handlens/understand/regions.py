@@ -5,6 +5,8 @@ Rules:
 * The main object is large, near the middle and surely detected: prominence is ``score * sqrt(area) * centrality``. The
   square root because a photographer doubles an object's width, not its area; centrality falls from 1 in the middle of
   the photo to one half in a corner.
+* Several objects of one label are one subject: a herd has the area of all its horses, and its most prominent horse is
+  searched for it. Searching every horse would bring the same answer again.
 * The detector knows 80 labels. When nothing prominent was found, the photo may be of something it cannot name (a person
   before a monument): the whole photo then leads, and what was detected follows.
 * There is always at least one region.
@@ -37,15 +39,27 @@ _DEFAULT = Prominence()
 
 
 def choose_regions(regions: Sequence[Region], *, limit: int, prominence: Prominence = _DEFAULT) -> tuple[Region, ...]:
-    """At most `limit` regions, the most prominent first; the whole photo leads where no region is its subject."""
-    ranked = sorted(regions, key=lambda region: (-_prominence(region), region.box.to_list(), region.label or ""))
-    kept = [region for region in ranked if _prominence(region) >= prominence.worth]
-    if not kept or _prominence(kept[0]) < prominence.subject:
+    """At most `limit` regions, the most prominent first; the whole photo leads where no region is its subject.
+
+    Of several regions with one label the most prominent stands for all; regions without a label stand alone.
+    """
+    subjects = [(_prominence(group), group[0]) for group in _groups(regions)]
+    subjects.sort(key=lambda pair: (-pair[0], pair[1].box.to_list(), pair[1].label or ""))
+    kept = [region for value, region in subjects if value >= prominence.worth]
+    if not kept or subjects[0][0] < prominence.subject:
         kept.insert(0, Region(WHOLE, "whole"))
     return tuple(kept[:limit])
 
 
-def _prominence(region: Region) -> float:
-    box = region.box
-    aside = math.hypot((box.x_min + box.x_max) / 2 - 0.5, (box.y_min + box.y_max) / 2 - 0.5)
-    return region.score * math.sqrt(box.area) * (1.0 - aside / math.sqrt(2.0))
+def _groups(regions: Sequence[Region]) -> list[list[Region]]:
+    """Regions of one label together, in each group the most prominent first."""
+    groups: dict[object, list[Region]] = {}
+    for at, region in enumerate(sorted(regions, key=lambda one: (-_prominence([one]), one.box.to_list()))):
+        groups.setdefault(at if region.label is None else region.label, []).append(region)
+    return list(groups.values())
+
+
+def _prominence(group: Sequence[Region]) -> float:
+    first, area = group[0], min(1.0, sum(region.box.area for region in group))
+    aside = math.hypot((first.box.x_min + first.box.x_max) / 2 - 0.5, (first.box.y_min + first.box.y_max) / 2 - 0.5)
+    return first.score * math.sqrt(area) * (1.0 - aside / math.sqrt(2.0))

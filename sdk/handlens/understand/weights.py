@@ -27,5 +27,8 @@ class FusionWeights:
     detector_words: float = 0.7  # how often a word is right when its voice is certain, in the noisy-or of words
     classifier_words: float = 0.8
     neighbour_words: float = 0.9
+    broader_words: float = (
+        0.9  # a broader word ("dog") beside the label that implies it ("beagle"): the finer leads at a tie
+    )
     least_confidence: float = 0.03  # words below this are dropped
     most_words: int = 10

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.metadata
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,6 +77,8 @@ def find_runtime(wanted: str = "auto") -> Runtime:
     Raises:
         ModelError: it is not installed, or does not import; the message says what to install.
     """
+    from importlib.metadata import version  # 10 ms, which `import handlens.Lens` need not pay
+
     for name in ("litert", "tflite") if wanted == "auto" else (wanted,):
         module, distribution = _PACKAGES[name]
         try:
@@ -88,7 +89,7 @@ def find_runtime(wanted: str = "auto") -> Runtime:
             continue
         except (ImportError, AttributeError, OSError) as error:
             raise ModelError(f"{distribution} is installed but does not load ({error}): reinstall it") from error
-        return Runtime(name, distribution, importlib.metadata.version(distribution), interpreter)
+        return Runtime(name, distribution, version(distribution), interpreter)
     if wanted == "auto":
         raise ModelError("no TFLite runtime is installed: pip install ai-edge-litert (or 'tflite-runtime' 'numpy<2')")
     raise ModelError(
@@ -192,7 +193,7 @@ def _lookup_table(spec: ModelSpec, details: dict[str, Any]) -> NDArray[Any] | No
 def _shift(table: NDArray[Any]) -> np.uint8 | None:
     """What a table of one-byte values adds to every pixel, modulo 256; None when it is no such table.
 
-    Adding takes a tenth of the time of looking up, and a scale of 1 is what models are quantized with for that reason.
+    Adding takes a twentieth of the time of looking up, and a scale of 1 is what models are quantized with for that reason.
     """
     if table.dtype.itemsize != 1:
         return None

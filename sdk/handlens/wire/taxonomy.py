@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from handlens.wire.fields import Fields, load_object
@@ -16,12 +16,16 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """Two tables, label to object type; `titles` names each type for people."""
+    """Two tables, label to object type; `titles` names each type for people.
+
+    `broader` maps labels that are too fine to search by to the word that people use: 118 breeds to "dog".
+    """
 
     version: str
     titles: Mapping[str, str]
     detector: Mapping[str, str]
     classifier: Mapping[str, str]
+    broader: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Taxonomy:
@@ -38,11 +42,13 @@ class Taxonomy:
             titles={name: fields.mapping("titles").text(name) for name in OBJECT_TYPES},
             detector=_types(labels.mapping("detector")),
             classifier=_types(labels.mapping("classifier")),
+            broader=_words(labels.mapping("broader", {})),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
         labels = {"detector": dict(self.detector), "classifier": dict(self.classifier)}
+        labels["broader"] = dict(self.broader)
         return {"format": _FORMAT, "version": self.version, "titles": dict(self.titles), "labels": labels}
 
 
@@ -52,3 +58,7 @@ def _types(fields: Fields) -> dict[str, str]:
         if object_type not in OBJECT_TYPES:
             raise fields.wrong(label, f"one of {', '.join(OBJECT_TYPES)}")
     return table
+
+
+def _words(fields: Fields) -> dict[str, str]:
+    return {label: fields.text(label) for label in fields.values}
