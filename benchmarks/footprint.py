@@ -4,8 +4,8 @@
 
 The claims:
 
-1. ``import handlens`` takes at most 1.3 times as long as ``import numpy, PIL.Image``. Fresh processes, in turns, medians.
-   Beside it, with no target: touching ``handlens.Lens``, which imports all that a search needs but the runtime.
+1. ``import handlens`` takes at most 1.3 times as long as ``import numpy, PIL.Image``. Fresh processes, in turns,
+   medians. Beside it, with no target: touching ``handlens.Lens``, which imports all a search needs but the runtime.
 2. The process of a demo search (``handlens search PHOTO``) has at most 180 MB of memory at its peak: `VmHWM`, the
    resident set with shared libraries counted in full. Shown by what costs it, each line a process of its own.
 3. A search leaves nothing behind: over 1,000 searches of the demo's query photos in one process the resident set

@@ -95,6 +95,10 @@ class _Peer:
             clock.lap("index")
         return clock.steps
 
+    def close(self) -> None:
+        self._detector.close()
+        self._embedder.close()
+
     def _load(self, source: str) -> Any:
         if source == "file":
             return self._media.Image.create_from_file(self._photo)
@@ -144,6 +148,7 @@ def main() -> None:
         steps = peer.run(line.strip())
         cpu_per_wall = (time.process_time() - processor) / (time.perf_counter() - wall)
         print(json.dumps({"steps_ms": steps, "cpu_per_wall": cpu_per_wall}), flush=True)
+    peer.close()
 
 
 if __name__ == "__main__":

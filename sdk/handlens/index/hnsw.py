@@ -45,7 +45,7 @@ _BATCH = 64  # vectors linked while the lock is held: about 20 ms at 100,000 vec
 _GET_BATCH = 1024  # vectors fetched at a time: hnswlib hands each number over as a Python object
 _SCAN_BELOW = 2000  # allowed rows that are scanned rather than searched through the graph, at least
 _SCAN_SHARE = 10  # ... and below one row in so many
-_SPARE = 32  # codes compared again beyond k, at least
+_SPARE = 16  # codes compared again beyond k, at least; hnswlib takes 4 us to hand over a vector
 _SECTIONS = {"ids": ("int64",), "codes": ("int8",)}
 
 
@@ -208,7 +208,7 @@ class HnswIndex:
     def _scan(self, query: NDArray[np.float32], k: int, rows: NDArray[np.int64]) -> Neighbours:
         """The nearest of `rows`: the best by code, compared again with the true vectors."""
         by_code = 1.0 - self._codes.similarities(query, self._ids.count, rows)
-        ids = nearest(self._ids.ids[rows], by_code, k + max(_SPARE, k // 2)).ids
+        ids = nearest(self._ids.ids[rows], by_code, k + max(_SPARE, k // 4)).ids
         best = self._ids.find(ids)
         distances = np.empty(len(best), np.float32)
         for start in range(0, len(best), _GET_BATCH):

@@ -49,7 +49,7 @@ def build_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec,
     if not _wants_hnsw(options, len(ids)):
         _switch(store, data_dir, None)
         return
-    index = HnswIndex(space=spec.space, dim=spec.dim)
+    index = HnswIndex(space=spec.space, dim=spec.dim, threads=options.threads)
     add_codes(index, ids, codes, progress=lambda done: progress("index", done, len(ids)))
     folder = data_dir / "index"
     folder.mkdir(exist_ok=True)

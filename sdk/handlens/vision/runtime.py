@@ -193,7 +193,7 @@ def _lookup_table(spec: ModelSpec, details: dict[str, Any]) -> NDArray[Any] | No
 def _shift(table: NDArray[Any]) -> np.uint8 | None:
     """What a table of one-byte values adds to every pixel, modulo 256; None when it is no such table.
 
-    Adding takes a twentieth of the time of looking up, and a scale of 1 is what models are quantized with for that reason.
+    Adding takes a twentieth of the time of looking up: a model whose input has a scale of 1 is filled so.
     """
     if table.dtype.itemsize != 1:
         return None
