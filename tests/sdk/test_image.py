@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from handlens.errors import ImageError
@@ -172,3 +174,30 @@ def test_an_array_of_another_shape_or_dtype_is_refused() -> None:
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((40, 40, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ImageError, match=r"\(height, width, 3\) uint8"):
             load_photo(wrong)  # type: ignore[arg-type]
+
+
+def test_a_photo_that_is_loaded_already_is_taken_as_it_is() -> None:
+    photo = load_photo(LEFT_RED)
+    assert load_photo(photo) is photo
+    assert read_size(photo) == (80, 60)
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic", "area"])
+@pytest.mark.parametrize("side", [(600, 400), (230, 221), (90, 120)])
+def test_every_way_of_resizing_gives_the_same_picture_up_to_its_fine_detail(
+    resample: str, side: tuple[int, int]
+) -> None:
+    x, y = np.meshgrid(np.linspace(0, 255, side[0]), np.linspace(0, 255, side[1]))
+    smooth = np.stack([x, y, 255 - x], axis=2).astype(np.uint8)
+    box = Box(0.1, 0.2, 0.9, 0.7)
+    pixels = load_photo(smooth).pixels(box, size=(100, 80), resample=resample).astype(int)
+    expected = np.asarray(Image.fromarray(smooth).resize((100, 80), Image.Resampling.BILINEAR, box=(
+        0.1 * side[0], 0.2 * side[1], 0.9 * side[0], 0.7 * side[1])), int)  # fmt: skip
+    assert np.abs(pixels - expected).mean() < 2.5
+
+
+@settings(max_examples=60)
+@given(st.floats(0, 0.99), st.floats(0, 0.99), st.floats(0.001, 1), st.floats(0.001, 1))
+def test_area_resizing_reads_any_box_of_the_image(x: float, y: float, width: float, height: float) -> None:
+    box = Box(x, y, min(1.0, x + width), min(1.0, y + height))
+    assert load_photo(LEFT_RED).pixels(box, size=(7, 5), resample="area").shape == (5, 7, 3)

@@ -18,6 +18,7 @@ Rules:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -40,12 +41,14 @@ class _Factors:
 
 
 _FACTORS = _Factors()
+_CACHED_TERMS = 64  # words whose hits are kept: a camera shows the same things again; at most some 10 MB
 
 
 class AnnotationSource:
     """Offers items found by the annotations of at least `gate` confidence, and by the words of ``query.refine``.
 
-    `packs` narrows the search to some packs of the catalogue; empty means all.
+    `packs` narrows the search to some packs of the catalogue; empty means all. The hits of the words searched last are
+    kept: make a new source when the catalogue changes.
     """
 
     name = "annotation"
@@ -54,6 +57,7 @@ class AnnotationSource:
         self._catalogue = catalogue
         self._gate = gate
         self._packs = tuple(packs)
+        self._hits = functools.lru_cache(_CACHED_TERMS)(self._find_hits)
 
     def candidates(self, query: Query) -> list[Candidate]:
         """The hits as candidates, best first."""
@@ -71,24 +75,22 @@ class AnnotationSource:
         return dict(sorted(terms.items(), key=lambda term: -term[1])[: _FACTORS.most_terms])
 
     def _offers(self, term: str, weight: float, query: Query) -> Iterable[Candidate]:
-        hits = self._hits(term, query)
+        hits = self._hits(term, query.limit, query.locale)
         best = max((hit.score for hit in hits), default=1.0)
         return (_candidate(hit, term, weight * hit.score / best, query) for hit in hits)
 
-    def _hits(self, term: str, query: Query) -> list[TextHit]:
+    def _find_hits(self, term: str, limit: int, locale: str) -> list[TextHit]:
         """Hits of one word: of each kind its part of the limit, or all there are."""
         found: dict[int, TextHit] = {}
-        part = math.ceil(query.limit / len(KINDS))
+        part = math.ceil(limit / len(KINDS))
         wanted: Sequence[str] = KINDS
         while wanted:
-            hits = self._catalogue.search_text(
-                {term: 1.0}, limit=query.limit, packs=self._packs, locale=query.locale, kinds=wanted
-            )
+            hits = self._catalogue.search_text({term: 1.0}, limit=limit, packs=self._packs, locale=locale, kinds=wanted)
             found.update((hit.item_key, hit) for hit in hits)
             counts = Counter(hit.item.kind for hit in found.values())
             # A cut answer has at least one kind that got its part, so each round asks for fewer kinds.
-            wanted = [kind for kind in wanted if counts[kind] < part] if len(hits) >= query.limit else ()
-        return [hit for hit in found.values() if suits_locale(hit.item, query.locale)]
+            wanted = [kind for kind in wanted if counts[kind] < part] if len(hits) >= limit else ()
+        return [hit for hit in found.values() if suits_locale(hit.item, locale)]
 
 
 def _candidate(hit: TextHit, term: str, share: float, query: Query) -> Candidate:

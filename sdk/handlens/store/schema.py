@@ -15,11 +15,12 @@ from pathlib import Path
 
 from handlens.errors import NotReadyError, StoreCorruptError, StoreVersionError
 
-__all__ = ["BETWEEN_TAGS", "create", "require_current"]
+__all__ = ["BETWEEN_TAGS", "BM25", "create", "require_current"]
 
 _APPLICATION_ID = 0x484C4E53  # "HLNS"
 _VERSION = 1
 
+BM25 = "bm25(texts, 4.0, 1.0, 6.0)"  # weights of title, text and tags; small is good
 BETWEEN_TAGS = " zqz "  # a word nobody searches: without it a phrase could match across two tags
 
 _TABLES = """
@@ -41,7 +42,6 @@ CREATE TABLE vectors (
 CREATE INDEX vectors_by_item ON vectors (item_key);
 CREATE TABLE thumbnails (item_key INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, webp BLOB NOT NULL);
 CREATE VIRTUAL TABLE texts USING fts5 (title, text, tags, tokenize = 'porter unicode61 remove_diacritics 2');
-INSERT INTO texts (texts, rank) VALUES ('rank', 'bm25(4.0, 1.0, 6.0)');
 CREATE TABLE documents (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE slots (
     slot TEXT PRIMARY KEY, file TEXT NOT NULL, sha256 TEXT NOT NULL, meta TEXT NOT NULL

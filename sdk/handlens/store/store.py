@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["FILE_NAME", "Store"]
 
 FILE_NAME = "store.db"
+_CACHED_PARTS = 2048  # what vectors stand for, of one generation: with their items at most 6 MB
 _CACHED_ITEMS = 512  # parsed items kept: about 2 MB
 _KEYS_A_QUERY = 500  # SQLite of old allows 999 parameters
 _ROWS_A_FETCH = 4096
@@ -62,6 +63,7 @@ class Store:
         self._reading = threading.RLock()
         self._writing = threading.Lock()
         self._items: dict[int, Item] = {}
+        self._parts: tuple[int, dict[int, StoredPart]] = (-1, {})
 
     @classmethod
     def open(cls, data_dir: Path, *, create: bool = False) -> Self:
@@ -181,11 +183,13 @@ class Store:
     def items_of(self, vector_ids: Sequence[int]) -> dict[int, StoredPart]:
         """Item and box of each of `vector_ids`; an id whose pack is gone is left out."""
         with self._reading:
-            found = self._fetch_many(
-                "SELECT vector_id, item_key, x_min, y_min, x_max, y_max FROM vectors WHERE vector_id", vector_ids
-            )
-            items = self._items_by_key([row[1] for row in found])
-        return {row[0]: StoredPart(row[1], items[row[1]], Box(*row[2:])) for row in found if row[1] in items}
+            parts = self._parts_of(self.generation())
+            missing = [vector_id for vector_id in vector_ids if vector_id not in parts]
+            if missing:
+                parts.update(self._find_parts(missing))
+            found = {vector_id: parts[vector_id] for vector_id in vector_ids if vector_id in parts}
+            _make_room(parts, _CACHED_PARTS)
+        return found
 
     def search_text(
         self,
@@ -278,6 +282,19 @@ class Store:
                 f"pack {unknown[0]!r} is not installed: installed are {', '.join(map(repr, known)) or 'none'}"
             )
 
+    def _parts_of(self, generation: int) -> dict[int, StoredPart]:
+        """The parts that are known of this generation; those of another may be gone."""
+        if self._parts[0] != generation:
+            self._parts = (generation, {})
+        return self._parts[1]
+
+    def _find_parts(self, vector_ids: Sequence[int]) -> dict[int, StoredPart]:
+        rows = self._fetch_many(
+            "SELECT vector_id, item_key, x_min, y_min, x_max, y_max FROM vectors WHERE vector_id", vector_ids
+        )
+        items = self._items_by_key([row[1] for row in rows])
+        return {row[0]: StoredPart(row[1], items[row[1]], Box(*row[2:])) for row in rows if row[1] in items}
+
     def _items_by_key(self, keys: Sequence[int]) -> dict[int, Item]:
         missing = [key for key in dict.fromkeys(keys) if key not in self._items]
         found = self._fetch_many("SELECT item_key, record FROM items WHERE item_key", missing)
@@ -292,8 +309,9 @@ class Store:
         plain = term.encode("utf-8", "replace").decode().replace("\0", " ")
         phrase = '"' + plain.replace('"', '""') + '"'
         return self._fetch(
-            f"SELECT texts.rowid, rank FROM texts JOIN items ON items.item_key = texts.rowid "
-            f"WHERE texts MATCH ? AND {where} ORDER BY rank LIMIT ?",
+            # Named as a function, BM25 is computed once a row; the hidden column `rank` costs a second search.
+            f"SELECT texts.rowid, {schema.BM25} AS score FROM texts JOIN items ON items.item_key = texts.rowid "
+            f"WHERE texts MATCH ? AND {where} ORDER BY score LIMIT ?",
             [phrase, *values, limit],
         )
 

@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -32,16 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Photo", "PhotoSource", "load_photo", "read_size"]
 
-PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]"
+_Undecoded: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]"
+PhotoSource: TypeAlias = "_Undecoded | Photo"
 
 MIN_SIDE = 16  # pixels; below this nothing can be recognised
 _CROP_SIDE = 320  # pixels that the long side of a wanted crop should have, above what any embedder takes
-# Filter, and how far whole-pixel averaging may go before it: bilinear after full averaging blurs twice (mAP -0.008).
-_RESAMPLE = {
-    "bilinear": (Image.Resampling.BILINEAR, 2.0),
-    "bicubic": (Image.Resampling.BICUBIC, 2.0),
-    "box": (Image.Resampling.BOX, 1.0),
-}
+_RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # EXIF 2.32, tag 0x0112: what undoes each orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,11 +62,13 @@ class Photo:
     def pixels(self, box: Box = WHOLE, *, size: tuple[int, int], resample: str = "bilinear") -> NDArray[np.uint8]:
         """The part in `box`, stretched to `size` (width, height): (height, width, 3) uint8 RGB.
 
-        The crop is never cut out first: the resize reads only its part of the image.
+        `resample` is bilinear, bicubic, or area: whole pixels are averaged, then the nearest is taken, which costs a
+        fifth of bilinear. The crop is never cut out first: the resize reads only its part of the image.
         """
-        method, gap = _RESAMPLE[resample]
         cut = box.to_pixels(self.image.size)
-        return np.asarray(self.image.resize(size, method, box=cut, reducing_gap=gap))
+        if resample == "area":
+            return np.asarray(_area(self.image, cut, size))
+        return np.asarray(self.image.resize(size, _RESAMPLE[resample], box=cut))
 
 
 def load_photo(
@@ -77,12 +76,16 @@ def load_photo(
 ) -> Photo:
     """Decode a photo from a path, bytes, an open file, a Pillow image or an (h, w, 3) uint8 RGB array.
 
+    A `Photo` is returned as it is.
+
     The decoded long side is at least `decode_side` pixels where the original has them, and more when a small `box` of
     it is wanted, so that the crop keeps its detail.
 
     Raises:
         ImageError: it cannot be read, is no image, is damaged, too small, or has more than `max_pixels` pixels.
     """
+    if isinstance(source, Photo):
+        return source
     image = _open(source)
     name = _name(source)
     _check_size(image, name, max_pixels)
@@ -101,6 +104,8 @@ def read_size(source: PhotoSource) -> tuple[int, int]:
     Raises:
         ImageError: it cannot be read or is no image.
     """
+    if isinstance(source, Photo):
+        return source.size
     image = _open(source)
     width, height = image.size
     return (height, width) if _orientation(image) >= 5 else (width, height)
@@ -130,7 +135,22 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _open(source: PhotoSource) -> Image.Image:
+def _area(image: Image.Image, cut: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """`cut` (left, top, right, bottom) of the image at `size`: averages of whole pixels, then the nearest of them."""
+    left, top, right, bottom = cut
+    step_x, step_y = (
+        max(1, round(span / wanted)) for span, wanted in zip((right - left, bottom - top), size, strict=True)
+    )
+    if step_x == step_y == 1:
+        return image.resize(size, Image.Resampling.NEAREST, box=cut)
+    x, y = math.floor(left), math.floor(top)
+    whole = (x, y, min(math.ceil(right), image.width), min(math.ceil(bottom), image.height))
+    small = image.reduce((step_x, step_y), box=whole)
+    inside = ((left - x) / step_x, (top - y) / step_y, (right - x) / step_x, (bottom - y) / step_y)
+    return small.resize(size, Image.Resampling.NEAREST, box=inside)
+
+
+def _open(source: _Undecoded) -> Image.Image:
     if isinstance(source, Image.Image):
         return source.copy()
     if isinstance(source, np.ndarray):
