@@ -39,7 +39,7 @@ def sha256(content: bytes) -> str:
 
 
 class FakeNpm:
-    """A program named ``npm`` on the PATH which copies a prepared archive into the working folder and counts its calls."""
+    """A program named ``npm`` on the PATH: it copies a prepared archive into the working folder and logs its calls."""
 
     def __init__(self, folder: Path, archive: bytes) -> None:
         self.log = folder / "calls.txt"

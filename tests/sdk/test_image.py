@@ -182,7 +182,7 @@ def test_a_photo_that_is_loaded_already_is_taken_as_it_is() -> None:
     assert read_size(photo) == (80, 60)
 
 
-@pytest.mark.parametrize("resample", ["bilinear", "bicubic", "area"])
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic", "quad"])
 @pytest.mark.parametrize("side", [(600, 400), (230, 221), (90, 120)])
 def test_every_way_of_resizing_gives_the_same_picture_up_to_its_fine_detail(
     resample: str, side: tuple[int, int]
@@ -198,6 +198,6 @@ def test_every_way_of_resizing_gives_the_same_picture_up_to_its_fine_detail(
 
 @settings(max_examples=60)
 @given(st.floats(0, 0.99), st.floats(0, 0.99), st.floats(0.001, 1), st.floats(0.001, 1))
-def test_area_resizing_reads_any_box_of_the_image(x: float, y: float, width: float, height: float) -> None:
+def test_quad_resizing_reads_any_box_of_the_image(x: float, y: float, width: float, height: float) -> None:
     box = Box(x, y, min(1.0, x + width), min(1.0, y + height))
-    assert load_photo(LEFT_RED).pixels(box, size=(7, 5), resample="area").shape == (5, 7, 3)
+    assert load_photo(LEFT_RED).pixels(box, size=(7, 5), resample="quad").shape == (5, 7, 3)

@@ -1,5 +1,8 @@
 """The embedder: a crop becomes a unit vector and the classifier's best labels, in one pass of one network.
 
+Where the network leaves a core free, several crops run as a pipeline: while it sees one, the caller's thread resizes
+the next and uses the result before. (Where it takes every core, that thread would only stand in its way.)
+
 >>> embedder = Embedder.open(Path("models/embedder"))                # doctest: +SKIP
 >>> embedder.embed(photo, [detection.box]).vectors.shape             # doctest: +SKIP
 (1, 128)
@@ -7,7 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +27,15 @@ from handlens.vision.runtime import Output, Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "Embeddings"]
+__all__ = ["Embedder", "Embedding", "Embeddings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One crop: `vector` is (dim,) float32 of length 1; `label_scores` are (label, probability), best first."""
+
+    vector: NDArray[np.float32]
+    label_scores: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +49,9 @@ class Embeddings:
 class Embedder:
     """An opened embedder. Thread-safe."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, ahead: bool = False) -> None:
         self._session = session
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="handlens-embedder") if ahead else None
         self.spec = session.spec
         self._temperature = session.spec.temperature or 1.0
 
@@ -53,7 +67,8 @@ class Embedder:
         Raises:
             ModelError: no runtime, or the model is missing, damaged, or not as its model.json says.
         """
-        return cls(Session.open(Path(folder), "embedder", threads=threads, runtime=runtime))
+        session = Session.open(Path(folder), "embedder", threads=threads, runtime=runtime)
+        return cls(session, ahead=(os.cpu_count() or 1) > threads)
 
     def embed(
         self, photo: Photo, boxes: Sequence[Box] = (WHOLE,), *, margin: float = 0.0, labels: int = 10
@@ -62,14 +77,23 @@ class Embedder:
 
         `labels` is how many of the classifier's labels are kept a box.
         """
+        found = list(self.embed_each(photo, boxes, margin=margin, labels=labels))
+        vectors = np.array([one.vector for one in found], dtype=np.float32).reshape(len(found), self.spec.dim)
+        return Embeddings(vectors, tuple(one.label_scores for one in found))
+
+    def embed_each(
+        self, photo: Photo, boxes: Sequence[Box] = (WHOLE,), *, margin: float = 0.0, labels: int = 10
+    ) -> Iterator[Embedding]:
+        """Like `embed`, one box after the other: the network goes on with the next while the caller uses a result."""
         image = self.spec.input
-        vectors = np.empty((len(boxes), self.spec.dim), dtype=np.float32)
-        scores = []
-        for row, box in enumerate(boxes):
-            part = photo.pixels(box.expanded(margin), size=(image.width, image.height), resample=image.resample)
-            vectors[row], logits = self._session.run(part, _read)
-            scores.append(self._best_labels(logits, labels))
-        return Embeddings(_unit(vectors, self.spec.model_id), tuple(scores))
+        size = (image.width, image.height)
+        crops = (photo.pixels(box.expanded(margin), size=size, resample=image.resample) for box in boxes)
+        outputs = map(self._run, crops) if self._ahead is None else self._ahead.map(self._run, crops)
+        for vector, logits in outputs:
+            yield Embedding(_unit(vector, self.spec.model_id), self._best_labels(logits, labels))
+
+    def _run(self, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._session.run(crop, _read)
 
     def _best_labels(self, logits: NDArray[np.float32], count: int) -> tuple[tuple[str, float], ...]:
         scaled = logits / self._temperature
@@ -84,8 +108,8 @@ def _read(outputs: Mapping[str, Output]) -> tuple[NDArray[np.float32], NDArray[n
     return outputs["embedding"].real(), outputs["logits"].real()
 
 
-def _unit(vectors: NDArray[np.float32], model_id: str) -> NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.all(np.isfinite(norms)) or np.any(norms == 0):
+def _unit(vector: NDArray[np.float32], model_id: str) -> NDArray[np.float32]:
+    norm = float(np.linalg.norm(vector))
+    if not np.isfinite(norm) or norm == 0.0:
         raise ModelError(f"{model_id} gave an embedding of length 0 or NaN: install the models again")
-    return np.asarray(vectors / norms, dtype=np.float32)
+    return np.asarray(vector / norm, dtype=np.float32)

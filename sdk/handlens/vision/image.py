@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 import io
-import math
 import os
 import struct
 from dataclasses import dataclass
@@ -62,12 +61,14 @@ class Photo:
     def pixels(self, box: Box = WHOLE, *, size: tuple[int, int], resample: str = "bilinear") -> NDArray[np.uint8]:
         """The part in `box`, stretched to `size` (width, height): (height, width, 3) uint8 RGB.
 
-        `resample` is bilinear, bicubic, or area: whole pixels are averaged, then the nearest is taken, which costs a
-        fifth of bilinear. The crop is never cut out first: the resize reads only its part of the image.
+        `resample` is bilinear, bicubic, or quad: the mean of four samples a pixel, which costs the same for any crop, a
+        sixth of bilinear, and is worth as much to the models (see their cards). The crop is never cut out first: the
+        resize reads only its part of the image.
         """
         cut = box.to_pixels(self.image.size)
-        if resample == "area":
-            return np.asarray(_area(self.image, cut, size))
+        if resample == "quad":
+            fourfold = (2 * size[0], 2 * size[1])
+            return np.asarray(self.image.resize(fourfold, Image.Resampling.NEAREST, box=cut).reduce(2))
         return np.asarray(self.image.resize(size, _RESAMPLE[resample], box=cut))
 
 
@@ -133,21 +134,6 @@ def _orientation(image: Image.Image) -> int:
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, TypeError, struct.error):
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _area(image: Image.Image, cut: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
-    """`cut` (left, top, right, bottom) of the image at `size`: averages of whole pixels, then the nearest of them."""
-    left, top, right, bottom = cut
-    step_x, step_y = (
-        max(1, round(span / wanted)) for span, wanted in zip((right - left, bottom - top), size, strict=True)
-    )
-    if step_x == step_y == 1:
-        return image.resize(size, Image.Resampling.NEAREST, box=cut)
-    x, y = math.floor(left), math.floor(top)
-    whole = (x, y, min(math.ceil(right), image.width), min(math.ceil(bottom), image.height))
-    small = image.reduce((step_x, step_y), box=whole)
-    inside = ((left - x) / step_x, (top - y) / step_y, (right - x) / step_x, (bottom - y) / step_y)
-    return small.resize(size, Image.Resampling.NEAREST, box=inside)
 
 
 def _open(source: _Undecoded) -> Image.Image:
