@@ -40,7 +40,9 @@ def search_one(lens: Lens, arguments: argparse.Namespace, query: dict[str, Any],
     picture = arguments.out / f"{photo.stem}.jpg"
     save_picture(render(photo, result, lens.thumbnail), picture)
     is_right = result.objects[0].type == query["expect_type"]
-    print("\n".join(describe(result)) if at < TOLD_IN_FULL else brief(result), end="\n\n" if at < TOLD_IN_FULL else "\n")
+    print(
+        "\n".join(describe(result)) if at < TOLD_IN_FULL else brief(result), end="\n\n" if at < TOLD_IN_FULL else "\n"
+    )
     print(f"   {'right' if is_right else 'WRONG'}: {photo.name} is {query['expect_type']} -> {picture.name}")
     return is_right
 

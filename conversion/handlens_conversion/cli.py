@@ -247,6 +247,9 @@ def _evaluate_embedder(
     report = embedder_evaluate.evaluate(
         folder, data=data, cache=cache, runtimes=runtimes, threads=threads, progress=progress
     )
+    named = " ".join(f"--runtime {name}" for name in runtimes)
+    tried = " --held-out" if held_out else ""
+    report = {"command": f"handlens-convert evaluate embedder --data DIR {named}{tried} --write", **report}
     if held_out:
         report["held_out_classes"] = embedder_heldout.held_out_of(
             folder, data=data, cache=cache, threads=threads, progress=progress

@@ -114,7 +114,10 @@ def describe(model: bytes) -> dict[str, Any]:
         "size": len(model),
         "input": _input(details["input"]),
         "outputs": {
-            "heatmap": {"position": details["channels"].index(len(COCO_LABELS)), "shape": [1, cells, cells, len(COCO_LABELS)]},
+            "heatmap": {
+                "position": details["channels"].index(len(COCO_LABELS)),
+                "shape": [1, cells, cells, len(COCO_LABELS)],
+            },
             "distances": {"position": details["channels"].index(4), "shape": [1, cells, cells, 4]},
         },
         "decode": _DECODE,
@@ -133,7 +136,7 @@ _DECODE: dict[str, Any] = {
     # The published decoding puts a cell's centre at its corner: half a cell more costs 0.017 mAP.
     "cell_offset": 0.0,
     "peak": "a cell that no cell of its 3x3 neighbourhood exceeds in its own channel",
-    "distances": "left, top, right, bottom in input pixels, from (column + cell_offset) * stride, (row + cell_offset) * stride",
+    "distances": "left, top, right, bottom in input pixels, from (column, row) plus cell_offset, times stride",
     # Chosen on the training split: the lowest score at which 0.7 of the boxes shown are right, whatever their label.
     "min_score": 0.25,
     "nms_iou": 0.6,
@@ -169,5 +172,9 @@ def _details(model: bytes) -> dict[str, Any]:
     return {
         "input": interpreter.get_input_details()[0],
         "channels": [int(output["shape"][3]) for output in interpreter.get_output_details()],
-        "quantization": {"method": RECIPE, "recipe": "recipe.json", "tensors": {name: types.count(name) for name in sorted(set(types))}},
+        "quantization": {
+            "method": RECIPE,
+            "recipe": "recipe.json",
+            "tensors": {name: types.count(name) for name in sorted(set(types))},
+        },
     }

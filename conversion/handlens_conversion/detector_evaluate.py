@@ -6,8 +6,8 @@ decoded from heat map to boxes by the same code as on a device.
 Rules:
 
 * Quality is measured on the split `val`, which the network's training did not see; thresholds are read from `train`.
-* Latencies are medians of runs that alternate between the model and its parent in one process, so that another load on the
-  machine hits both; the ratio is the figure to read. The load average is reported with them.
+* Latencies are medians of runs that alternate between the model and its parent in one process, so that another load
+  on the machine hits both; the ratio is the figure to read. The load average is reported with them.
 * Runtimes are compared by their raw outputs on the same pixels.
 
 Use::
@@ -162,7 +162,9 @@ def evaluate(
         models = {"quantized": model_dir}
         if float_parent is not None:
             models["float parent"] = _parent_folder(model_dir, float_parent, Path(scratch))
-        quality = [_quality(name, folder, runtime, val, progress) for runtime in runtimes for name, folder in models.items()]
+        quality = [
+            _quality(name, folder, runtime, val, progress) for runtime in runtimes for name, folder in models.items()
+        ]
         report = DetectorReport(
             size=(model_dir / _spec(model_dir)["file"]).stat().st_size,
             parent_size=None if float_parent is None else float_parent.stat().st_size,
@@ -187,11 +189,12 @@ def load_rows(data: Path, split: str) -> tuple[LabelledPhoto, ...]:
     """
     path = data / "detection" / "coco.jsonl"
     try:
-        rows = [load_object(line, what=f"{path}, line {at}") for at, line in enumerate(path.open("rb"), start=1)]
+        lines = path.read_bytes().splitlines()
+        rows = [load_object(line, what=f"{path}, line {at}") for at, line in enumerate(lines, start=1)]
         photos = tuple(_labelled(row, data) for row in rows if row["split"] == split)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}): name the data's folder with --data") from error
-    except (DecodeError, KeyError, TypeError, ValueError) as error:
+    except (DecodeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{path} is not a list of labelled photos ({error!r}): get the data again") from error
     if not photos:
         raise ModelError(f"{path} has no photo of the split {split!r}: get the data again")
@@ -200,7 +203,9 @@ def load_rows(data: Path, split: str) -> tuple[LabelledPhoto, ...]:
 
 def _labelled(row: Mapping[str, Any], data: Path) -> LabelledPhoto:
     width, height = row["width"], row["height"]
-    boxes = ((Box.clipped(x0 / width, y0 / height, x1 / width, y1 / height), label) for x0, y0, x1, y1, label in row["boxes"])
+    boxes = (
+        (Box.clipped(x0 / width, y0 / height, x1 / width, y1 / height), label) for x0, y0, x1, y1, label in row["boxes"]
+    )
     truths = tuple(Truth(box, label) for box, label in boxes if box is not None)
     return LabelledPhoto(data / row["image"], (width, height), truths)
 
@@ -216,7 +221,9 @@ def _parent_folder(model_dir: Path, parent: Path, scratch: Path) -> Path:
     except OSError as error:
         raise ModelError(f"{parent} cannot be read ({error.strerror}): build the float model first") from error
     described = describe((folder / "model.tflite").read_bytes())
-    (folder / "model.json").write_text(json.dumps({**described, "decode": _spec(model_dir)["decode"]}), encoding="utf-8")
+    (folder / "model.json").write_text(
+        json.dumps({**described, "decode": _spec(model_dir)["decode"]}), encoding="utf-8"
+    )
     return folder
 
 
@@ -313,7 +320,13 @@ def _parity(first: str, second: str, one: Session, two: Session, photos: Sequenc
         distances.append(np.abs(reach - other_reach)[heat.max(axis=2) >= 0.1].ravel())
     heat_gaps, gaps = np.concatenate(scores), np.concatenate(distances)
     return Parity(
-        first, second, len(photos), float(heat_gaps.max()), float(heat_gaps.mean()), float(gaps.max()), float(gaps.mean())
+        first,
+        second,
+        len(photos),
+        float(heat_gaps.max()),
+        float(heat_gaps.mean()),
+        float(gaps.max()),
+        float(gaps.mean()),
     )
 
 

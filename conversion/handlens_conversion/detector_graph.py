@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph", "Kind", "Layer", "read_graph"]
 
-Kind = Literal["add", "concat", "conv", "depthwise", "flatten", "hard_swish", "logistic", "mean", "mul", "relu", "resize"]
+Kind = Literal[
+    "add", "concat", "conv", "depthwise", "flatten", "hard_swish", "logistic", "mean", "mul", "relu", "resize"
+]
 Activation = Literal["none", "relu", "relu6"]
 
 _CONVOLUTIONS: Mapping[str, Kind] = {
@@ -129,7 +131,9 @@ def read_graph(path: Path, *, outputs: Sequence[str] = ("tower_0/keypoints", "to
     nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
     missing = [name for name in outputs if name not in nodes]
     if missing:
-        raise ModelError(f"{path} has no node {', '.join(missing)}: it is not the CenterNet model, check the package's version")
+        raise ModelError(
+            f"{path} has no node {', '.join(missing)}: it is not the CenterNet model, check the package's version"
+        )
     known = _Nodes(nodes, _read_weights(model["weightsManifest"], path.parent))
     return _rectify_early(_fold_gates(_layers(known, outputs)))
 
@@ -274,7 +278,9 @@ def _scale(made: dict[str, Layer], name: str, factor: float) -> str:
 
 def _fold_gates(graph: Graph) -> Graph:
     """Divide by six where a gated tensor is read, since `_gate` left its factor out."""
-    divided = Counter(_reader(graph, _reader(graph, layer)).name for layer in graph.layers if layer.activation == "relu6")
+    divided = Counter(
+        _reader(graph, _reader(graph, layer)).name for layer in graph.layers if layer.activation == "relu6"
+    )
     layers = (_divide(layer, 6.0 ** divided[layer.name]) for layer in graph.layers)
     return replace(graph, layers=tuple(layers))
 

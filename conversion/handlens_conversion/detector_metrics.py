@@ -1,7 +1,7 @@
 """How good detections are: COCO's average precision, and precision and recall at a score.
 
-Average precision is computed by pycocotools, the reference of the COCO challenge, so figures compare with published ones.
-Photos and boxes come in and numbers go out; nothing here reads a file or runs a model.
+Average precision is computed by pycocotools, the reference of the COCO challenge, so figures compare with published
+ones. Photos and boxes come in and numbers go out; nothing here reads a file or runs a model.
 
 Use::
 
@@ -94,15 +94,17 @@ def average_precision(photos: Sequence[ScoredPhoto], *, labels: Sequence[str]) -
 def operating_point(photos: Sequence[ScoredPhoto], *, min_score: float, same_label: bool = True) -> OperatingPoint:
     """Return precision and recall of the detections that score at least `min_score`.
 
-    Each truth is found at most once, by the best-scoring detection that fits it. With `same_label` False any label fits:
-    what matters to a search that only cuts the box out.
+    Each truth is found at most once, by the best-scoring detection that fits it. With `same_label` False any label
+    fits: what matters to a search that only cuts the box out.
     """
     hits = shown = objects = 0
     for photo in photos:
         detections = [found for found in photo.detections if found.score >= min_score]
         hits += _hits(photo.truths, detections, same_label)
         shown, objects = shown + len(detections), objects + len(photo.truths)
-    return OperatingPoint(min_score, hits / shown if shown else 1.0, hits / max(objects, 1), shown / max(len(photos), 1))
+    return OperatingPoint(
+        min_score, hits / shown if shown else 1.0, hits / max(objects, 1), shown / max(len(photos), 1)
+    )
 
 
 def _hits(truths: Sequence[Truth], detections: Sequence[Detection], same_label: bool) -> int:
@@ -136,7 +138,12 @@ def _coco_evaluation(photos: Sequence[ScoredPhoto], numbers: Mapping[str, int]) 
 
 def _truth_rows(photos: Sequence[ScoredPhoto], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
     return [
-        {**_box_row(truth.box, photo.size), "image_id": number, "category_id": _number(numbers, truth.label), "iscrowd": 0}
+        {
+            **_box_row(truth.box, photo.size),
+            "image_id": number,
+            "category_id": _number(numbers, truth.label),
+            "iscrowd": 0,
+        }
         for number, photo in enumerate(photos, start=1)
         for truth in photo.truths
     ]

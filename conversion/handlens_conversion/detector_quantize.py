@@ -19,8 +19,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +35,14 @@ if TYPE_CHECKING:
 __all__ = ["FLOAT", "INTEGER", "find_ranges", "quantize", "quantize_with", "recipe_record"]
 
 RECIPE = "mixed_wi8_ai8"
-# Regular expressions over layer names. Measured block by block: see sensitivity.json beside the model.
+# Regular expressions over layer names, which the quantizer joins and ends with a semicolon. Measured block by block:
+# see sensitivity.json beside the model.
 INTEGER = (
     r"MobilenetV3/expanded_conv_[1-5]/",
-    r"CenternetHead/(c3_reverse|c4_reverse|c4_upsample|c5_upsample)/",
-    r"CenternetHead/(Relu|Relu_1|Relu_2|Mean|mul)$",
-    r"CenternetHead/centernet_(cls|wh)_output/separable_conv2d/depthwise$",
+    r"CenternetHead/(c2_reverse|c3_reverse|c4_reverse|c4_upsample|c5_upsample)/",
+    r"CenternetHead/c3_upsample/branch_",
+    r"CenternetHead/(Relu|Relu_1|Relu_2|Mean|mul)(;|$)",
+    r"CenternetHead/centernet_(cls|wh)_output/separable_conv2d/depthwise(;|$)",
 )
 FLOAT = (r"squeeze_excite/Conv",)
 
@@ -66,7 +71,9 @@ def quantize_with(
     quantizer_ = quantizer.Quantizer(bytearray(parent))
     quantizer_.load_quantization_recipe(_rules(integer, float_))
     record = {name: {"min": _scalar(low), "max": _scalar(high)} for name, (low, high) in ranges.items()}
-    return bytes(quantizer_.quantize(record, enable_progress_report=False).quantized_model)
+    # The quantizer draws progress bars of its own, whatever it is told.
+    with _kept_tensors(), redirect_stderr(io.StringIO()):
+        return bytes(quantizer_.quantize(record, enable_progress_report=False).quantized_model)
 
 
 def recipe_record(parent: bytes, *, calibration: Path, photos: int) -> dict[str, Any]:
@@ -105,13 +112,12 @@ def _rules(integer: Sequence[str], float_: Sequence[str]) -> list[dict[str, Any]
     return rules
 
 
-def _samples(
-    parent: bytes, images: Iterable[NDArray[np.uint8]], *, threads: int
-) -> dict[str, NDArray[np.float32]]:
+def _samples(parent: bytes, images: Iterable[NDArray[np.uint8]], *, threads: int) -> dict[str, NDArray[np.float32]]:
     """Values of every activation: its extremes and an even selection of the others, over all images."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=parent, num_threads=threads, experimental_preserve_all_tensors=True)
+    with _kept_tensors():
+        interpreter = Interpreter(model_content=parent, num_threads=threads, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     tensors = {t["name"]: t["index"] for t in interpreter.get_tensor_details() if _is_activation(t)}
     taken: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}
@@ -123,6 +129,14 @@ def _samples(
     return {name: np.concatenate(values) for name, values in taken.items()}
 
 
+@contextmanager
+def _kept_tensors() -> Iterator[None]:
+    # The interpreter warns that keeping every tensor takes memory, which is what calibration wants.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors", category=UserWarning)
+        yield
+
+
 def _is_activation(tensor: Mapping[str, Any]) -> bool:
     constant = re.search(r"/(weights|bias|one)$", tensor["name"])
     return bool(tensor["dtype"] == np.float32 and constant is None)
@@ -131,16 +145,20 @@ def _is_activation(tensor: Mapping[str, Any]) -> bool:
 def _thinned(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """At most `count` of the values, evenly by rank; the smallest and the largest are among them."""
     ordered = np.sort(values, axis=None)
-    return ordered[np.linspace(0, ordered.size - 1, min(ordered.size, count)).astype(int)]
+    rows = np.linspace(0, ordered.size - 1, min(ordered.size, count)).astype(int)
+    return np.asarray(ordered[rows], np.float32)
 
 
 def _best_range(values: NDArray[np.float32]) -> tuple[float, float]:
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     if low == high:
         return 0.0, 1.0
-    lows = _SHARES * low if low < 0 else (0.0,)
-    highs = _SHARES * high if high > 0 else (0.0,)
-    return min(((a, b) for a in lows for b in highs), key=lambda ends: _error(values, *ends))
+    lows, highs = _SHARES * low, _SHARES * high
+    # One end after the other: the ends hardly depend on each other, and a search over pairs takes minutes.
+    for _ in range(2):
+        high = min(highs, key=lambda end: _error(values, low, end)) if high > 0 else high
+        low = min(lows, key=lambda end: _error(values, end, high)) if low < 0 else low
+    return float(low), float(high)
 
 
 def _error(values: NDArray[np.float32], low: float, high: float) -> float:

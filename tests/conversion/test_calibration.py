@@ -56,7 +56,9 @@ def test_a_path_that_leaves_the_root_is_refused(tmp_path: Path, path: str) -> No
         load_list(tmp_path / "list.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 1, "images": []}', '{"format": 2, "images": [1]}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": 1}', '{"format": 1, "images": []}', '{"format": 2, "images": [1]}']
+)
 def test_a_malformed_list_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "list.json").write_text(text, "utf-8")
     with pytest.raises(ModelError, match=r"list\.json"):

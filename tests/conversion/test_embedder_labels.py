@@ -33,7 +33,7 @@ def test_both_quotes_and_an_escaped_apostrophe_are_read(tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_cut_short_is_refused(tmp_path: Path) -> None:
-    short = {number: "'thing'" for number in range(999)}
+    short = dict.fromkeys(range(999), "'thing'")
     with pytest.raises(ModelError, match="999 classes"):
         read_synonyms(package(tmp_path, short))
 

@@ -55,6 +55,21 @@ def test_every_tensor_is_an_integer_and_no_pixel_is_rounded(embedder: Embedder) 
     assert (embedder.spec.input.mean, embedder.spec.input.std) == (127.0, 1.0)
 
 
+def test_no_bias_comes_near_the_end_of_32_bits() -> None:
+    """A saturated bias overflows when products are added to it, and runtimes differ in what happens then."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(FOLDER / "model.tflite"))
+    interpreter.allocate_tensors()
+    biases = [
+        interpreter.get_tensor(tensor["index"])
+        for tensor in interpreter.get_tensor_details()
+        if tensor["name"].endswith("/bias")
+    ]
+    assert len(biases) > 50
+    assert max(int(np.abs(bias.astype(np.int64)).max()) for bias in biases) < 2**30
+
+
 def test_the_head_in_the_folder_is_of_the_space_and_dimension_of_the_model(embedder: Embedder) -> None:
     head = load_head(FOLDER / "head.npz")
     assert (head.space, head.dim) == (embedder.spec.space, embedder.spec.dim)

@@ -82,7 +82,9 @@ def test_a_malformed_box_of_the_wire_is_refused(bad: object) -> None:
 
 @given(st.lists(boxes, min_size=1, max_size=6), st.lists(boxes, min_size=1, max_size=6))
 def test_the_iou_matrix_equals_the_pairs(first: list[Box], second: list[Box]) -> None:
-    as_array = [np.array([[b.x_min, b.y_min, b.x_max, b.y_max] for b in group], np.float32) for group in (first, second)]
+    as_array = [
+        np.array([[b.x_min, b.y_min, b.x_max, b.y_max] for b in group], np.float32) for group in (first, second)
+    ]
     expected = [[a.iou(b) for b in second] for a in first]
     assert iou_matrix(*as_array) == pytest.approx(np.array(expected), abs=1e-3)
 

@@ -206,6 +206,3 @@ class TestRelease:
 
 def test_the_whole_picture_is_the_unit_box() -> None:
     assert WHOLE.to_list() == [0, 0, 1, 1]
-
-
-

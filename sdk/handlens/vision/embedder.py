@@ -1,8 +1,5 @@
 """The embedder: a crop becomes a unit vector and the classifier's best labels, in one pass of one network.
 
-Where the network leaves a core free, several crops run as a pipeline: while it sees one, the caller's thread resizes
-the next and uses the result before. (Where it takes every core, that thread would only stand in its way.)
-
 >>> embedder = Embedder.open(Path("models/embedder"))                # doctest: +SKIP
 >>> embedder.embed(photo, [detection.box]).vectors.shape             # doctest: +SKIP
 (1, 128)
@@ -10,9 +7,7 @@ the next and uses the result before. (Where it takes every core, that thread wou
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,15 +22,7 @@ from handlens.vision.runtime import Output, Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "Embedding", "Embeddings"]
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """One crop: `vector` is (dim,) float32 of length 1; `label_scores` are (label, probability), best first."""
-
-    vector: NDArray[np.float32]
-    label_scores: tuple[tuple[str, float], ...]
+__all__ = ["Embedder", "Embeddings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +36,8 @@ class Embeddings:
 class Embedder:
     """An opened embedder. Thread-safe."""
 
-    def __init__(self, session: Session, *, ahead: bool = False) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="handlens-embedder") if ahead else None
         self.spec = session.spec
         self._temperature = session.spec.temperature or 1.0
 
@@ -67,8 +53,7 @@ class Embedder:
         Raises:
             ModelError: no runtime, or the model is missing, damaged, or not as its model.json says.
         """
-        session = Session.open(Path(folder), "embedder", threads=threads, runtime=runtime)
-        return cls(session, ahead=(os.cpu_count() or 1) > threads)
+        return cls(Session.open(Path(folder), "embedder", threads=threads, runtime=runtime))
 
     def embed(
         self, photo: Photo, boxes: Sequence[Box] = (WHOLE,), *, margin: float = 0.0, labels: int = 10
@@ -77,23 +62,17 @@ class Embedder:
 
         `labels` is how many of the classifier's labels are kept a box.
         """
-        found = list(self.embed_each(photo, boxes, margin=margin, labels=labels))
-        vectors = np.array([one.vector for one in found], dtype=np.float32).reshape(len(found), self.spec.dim)
-        return Embeddings(vectors, tuple(one.label_scores for one in found))
+        found = [self._embed_one(photo, box.expanded(margin), labels) for box in boxes]
+        vectors = np.array([vector for vector, _ in found], dtype=np.float32).reshape(len(found), self.spec.dim)
+        return Embeddings(vectors, tuple(scores for _, scores in found))
 
-    def embed_each(
-        self, photo: Photo, boxes: Sequence[Box] = (WHOLE,), *, margin: float = 0.0, labels: int = 10
-    ) -> Iterator[Embedding]:
-        """Like `embed`, one box after the other: the network goes on with the next while the caller uses a result."""
+    def _embed_one(
+        self, photo: Photo, box: Box, labels: int
+    ) -> tuple[NDArray[np.float32], tuple[tuple[str, float], ...]]:
         image = self.spec.input
-        size = (image.width, image.height)
-        crops = (photo.pixels(box.expanded(margin), size=size, resample=image.resample) for box in boxes)
-        outputs = map(self._run, crops) if self._ahead is None else self._ahead.map(self._run, crops)
-        for vector, logits in outputs:
-            yield Embedding(_unit(vector, self.spec.model_id), self._best_labels(logits, labels))
-
-    def _run(self, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._session.run(crop, _read)
+        pixels = photo.pixels(box, size=(image.width, image.height), resample=image.resample)
+        vector, logits = self._session.run(pixels, _read)
+        return _unit(vector, self.spec.model_id), self._best_labels(logits, labels)
 
     def _best_labels(self, logits: NDArray[np.float32], count: int) -> tuple[tuple[str, float], ...]:
         scaled = logits / self._temperature

@@ -37,6 +37,7 @@ PhotoSource: TypeAlias = "_Undecoded | Photo"
 
 MIN_SIDE = 16  # pixels; below this nothing can be recognised
 _CROP_SIDE = 320  # pixels that the long side of a wanted crop should have, above what any embedder takes
+_REDUCING_GAP = 1.1  # whole pixels are averaged first where that leaves so much more than is wanted: 3.4 -> 2.0 ms
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # EXIF 2.32, tag 0x0112: what undoes each orientation.
 _TURNS = {
@@ -62,14 +63,14 @@ class Photo:
         """The part in `box`, stretched to `size` (width, height): (height, width, 3) uint8 RGB.
 
         `resample` is bilinear, bicubic, or quad: the mean of four samples a pixel, which costs the same for any crop, a
-        sixth of bilinear, and is worth as much to the models (see their cards). The crop is never cut out first: the
+        quarter of bilinear, and is worth as much to an embedder (see its card). The crop is never cut out first: the
         resize reads only its part of the image.
         """
         cut = box.to_pixels(self.image.size)
         if resample == "quad":
             fourfold = (2 * size[0], 2 * size[1])
             return np.asarray(self.image.resize(fourfold, Image.Resampling.NEAREST, box=cut).reduce(2))
-        return np.asarray(self.image.resize(size, _RESAMPLE[resample], box=cut))
+        return np.asarray(self.image.resize(size, _RESAMPLE[resample], box=cut, reducing_gap=_REDUCING_GAP))
 
 
 def load_photo(
