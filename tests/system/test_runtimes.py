@@ -1,9 +1,9 @@
 """LiteRT and tflite-runtime answer alike: the same type for every query photo, and nearly the same matches.
 
-The two compute quantized operators with different kernels, so scores differ in the second decimal and neighbours of equal
-worth change places. Tolerances: the first object's type is the same for every photo; edges of boxes differ by at most
-0.02 of the photo, detection scores by at most 0.05; nine of ten photos have the same first match, and on average nine of
-ten matches are the same.
+The two compute quantized operators with different kernels, so scores differ in the second decimal and neighbours of
+equal worth change places. Tolerances: the type of the first object is the same for every photo; edges of boxes differ
+by at most 0.02 of the photo, detection scores by at most 0.05; nine of ten photos have the same first match, and on
+average nine of ten matches are the same.
 """
 
 from __future__ import annotations

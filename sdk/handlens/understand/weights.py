@@ -15,7 +15,7 @@ class FusionWeights:
     """
 
     floor: float = 0.30  # cosine; 99 of 100 photos of other types are below 0.23: such items do not vote
-    anchor: float = 0.60  # cosine at which an item counts as one vote
+    anchor: float = 0.50  # cosine at which an item counts as one vote
     bandwidth: float = 0.08  # cosine; an item nearer by this much has e times the votes
     doubt: float = 0.3  # votes for "none of these": what a few far neighbours say stays uncertain
 
@@ -27,8 +27,6 @@ class FusionWeights:
     detector_words: float = 0.7  # how often a word is right when its voice is certain, in the noisy-or of words
     classifier_words: float = 0.8
     neighbour_words: float = 0.9
-    broader_words: float = (
-        0.9  # a broader word ("dog") beside the label that implies it ("beagle"): the finer leads at a tie
-    )
+    broader_words: float = 0.9  # "dog" beside the "beagle" that implies it: the finer word leads at a tie
     least_confidence: float = 0.03  # words below this are dropped
     most_words: int = 10
