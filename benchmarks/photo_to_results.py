@@ -5,7 +5,7 @@
 The claims, for a photo with three objects:
 
 1. From decoded pixels to blended results costs at most 1.15 times (one thread) or 1.25 times (two) the sum of the bare
-   model invocations. *Decoded pixels* is the array that handlens itself decodes to (about 1000 x 750), given to
+   model invocations. *Decoded pixels* is the `Photo` that handlens itself decodes to (1000 x 750), given to
    `Lens.search`: the resizes, the decoding of boxes, index, store, understanding and blending all count. *Bare* is one
    `invoke()` of the detector and one of the embedder for each object, of the same files in the same runtime with as
    many threads, in interpreters that do nothing else and whose inputs are in place.
@@ -39,7 +39,7 @@ from scene import SIZE, make_scene
 
 from handlens import Lens, Options, SearchResult
 from handlens.store import Store
-from handlens.vision.image import load_photo
+from handlens.vision.image import Photo, load_photo
 from handlens.vision.runtime import find_runtime, read_spec
 from handlens.wire.pack import decode_codes
 
@@ -59,7 +59,7 @@ class Bench:
 
     device: Path
     photo: Path
-    pixels: np.ndarray
+    pixels: Photo
     runs: int
     seed: int
 
@@ -98,7 +98,7 @@ def main() -> None:
     claims = _claims(by_threads, decode)
     figures = {
         "photo": {"pixels": list(SIZE), "bytes": arguments.photo_bytes, "shows": arguments.shows, "objects": _OBJECTS},
-        "decoded_to": list(bench.pixels.shape[1::-1]),
+        "decoded_to": list(bench.pixels.image.size),
         "runs": bench.runs,
         "seed": bench.seed,
         "machine": {**before, "libjpeg_turbo": features.version("libjpeg_turbo"), "load_at_end": machine()[_LOAD]},
@@ -134,7 +134,7 @@ def _prepare(arguments: argparse.Namespace, scratch: Path) -> Bench:
             REPOSITORY / "demo" / "catalog", photo, lambda path: _found_by(lens.search(path)), seed=arguments.seed
         )
     arguments.photo_bytes = photo.stat().st_size
-    return Bench(device, photo, np.asarray(load_photo(photo).image), arguments.runs, arguments.seed)
+    return Bench(device, photo, load_photo(photo), arguments.runs, arguments.seed)
 
 
 def _found_by(result: SearchResult) -> list[str]:
@@ -175,7 +175,7 @@ def _take_turns(turns: list[Callable[[], None]], samples: Samples, bench: Bench)
             turn()
 
 
-def _record_search(samples: Samples, source: str, lens: Lens, photo: Path | np.ndarray) -> None:
+def _record_search(samples: Samples, source: str, lens: Lens, photo: Path | Photo) -> None:
     results: list[SearchResult] = []
     samples[f"{source}/total"].append(milliseconds(lambda: results.append(lens.search(photo))))
     timings = results[0].timings_ms
@@ -215,7 +215,7 @@ def _bare(folder: Path, kind: str, threads: int, bench: Bench) -> Callable[[], N
     interpreter = find_runtime().interpreter(model_path=str(folder / spec.file), num_threads=threads)
     interpreter.allocate_tensors()
     details = interpreter.get_input_details()[0]
-    image = Image.fromarray(bench.pixels).resize((spec.input.width, spec.input.height))
+    image = bench.pixels.image.resize((spec.input.width, spec.input.height))
     values = np.asarray(image, dtype=np.int16) - (128 if details["dtype"] is np.int8 else 0)
     interpreter.set_tensor(details["index"], values[None].astype(details["dtype"]))
     invoke: Callable[[], None] = interpreter.invoke
@@ -240,7 +240,7 @@ def _peer(python: Path | None, bench: Bench, scratch: Path) -> Iterator[Peer | N
         (models / kind).symlink_to(folder.resolve(), target_is_directory=True)
     with Store.open(bench.device) as store:
         np.save(scratch / "vectors.npy", decode_codes(store.vectors()[1]))
-    np.save(scratch / "pixels.npy", bench.pixels)
+    np.save(scratch / "pixels.npy", np.asarray(bench.pixels.image))
     script = Path(__file__).with_name("mediapipe_peer.py")
     inputs = {"models": models, "photo": bench.photo, "pixels": scratch / "pixels.npy"}
     command = [str(python), str(script), *(f"--{name}={path}" for name, path in inputs.items())]
