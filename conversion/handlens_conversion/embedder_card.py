@@ -55,6 +55,7 @@ def render_card(
     parts = (
         _top(spec, report),
         _retrieval(report),
+        _resampling(report["resampling"]),
         _held_out(report.get("held_out_classes")),
         _agreement(report["agreement"], report["runtimes"]),
         _latency(report),
@@ -110,6 +111,20 @@ at best.
 """
 
 
+def _resampling(resampling: Mapping[str, Mapping[str, float]]) -> str:
+    if len(resampling) < 2:
+        return ""
+    sets = list(next(iter(resampling.values())))
+    rows = [(name, *(_percent(recalls[one]) for one in sets)) for name, recalls in resampling.items()]
+    return f"""### Resampling
+
+R@1 of the int8 model when crops are resampled as `model.json` says (first row), and otherwise. The photos are at most
+288 pixels wide: for far larger crops nothing was measured.
+
+{_table(("resampling", *sets), rows)}
+"""
+
+
 def _held_out(held: Mapping[str, Any] | None) -> str:
     if held is None:
         return ""
@@ -119,8 +134,9 @@ def _held_out(held: Mapping[str, Any] | None) -> str:
     ]
     return f"""### Classes that the head never saw
 
-{len(held["seeds"])} heads, each trained without a random {held["part"]:.0%} of the classes, asked only for these,
-against the whole gallery. R@1, mean over all queries; float features.
+{len(held["seeds"])} heads (seeds 0 to {len(held["seeds"]) - 1}), each trained without a random {held["part"]:.0%}
+of the classes, asked only for these, against the whole gallery. R@1, mean over all queries of all seeds, on float
+features.
 
 {_table(("set", "queries", "head", "PCA"), rows)}
 """
@@ -202,7 +218,7 @@ Caltech-101 is listed under CC BY 4.0 by its publishers (F.-F. Li, M. Andreetto,
 2022); its images were collected from the web. The weights in this folder are under Apache-2.0.
 
 The head is linear in the pooled features of {", ".join(f"`{tap}`" for tap in head.taps)}: {about["method"]},
-mean of the seeds {", ".join(str(seed) for seed in about["seeds"])}.
+mean of the seeds {", ".join(str(seed) for seed in about["seeds"])}, with {about["keep"]:.0%} of the PCA kept.
 """
 
 

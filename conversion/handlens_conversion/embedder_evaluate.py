@@ -14,6 +14,9 @@ Use::
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +43,7 @@ __all__ = ["PCA_TAPS", "evaluate", "figures_of"]
 
 SAMPLE = 100  # photographs that a second runtime is compared on
 _RUNS = 60  # a latency
+_PLAIN_RESAMPLE = "bilinear"
 PCA_TAPS = ("top",)  # the network's last features, as they are used without a head
 
 
@@ -87,6 +91,7 @@ def evaluate(
     labels = Embedder.open(folder, threads=threads, runtime=runtimes[0]).spec.labels
     return {
         "retrieval": _retrieval(sets, vectors),
+        "resampling": _resampling(folder, sets, files, answers, threads, progress),
         "agreement": _agreement(answers, head, features, labels),
         "runtimes": _runtimes(folder, files, answers, runtimes, threads, progress),
         "temperature": _temperature(rows, features, labels),
@@ -131,6 +136,31 @@ def _retrieval(sets: Sequence[RetrievalSet], vectors: dict[str, NDArray[np.float
         }
         start = end
     return report
+
+
+def _resampling(
+    folder: Path, sets: Sequence[RetrievalSet], files: Sequence[Path], answers: _Answers, threads: int, progress: bool
+) -> dict[str, dict[str, float]]:
+    """R@1 of the int8 model with the resampling that its model.json names, and with bilinear beside it."""
+    named = Embedder.open(folder, threads=threads).spec.input.resample
+    vectors = {named: answers.vectors}
+    if named != _PLAIN_RESAMPLE:
+        with tempfile.TemporaryDirectory() as scratch:
+            other = _with_resample(folder, Path(scratch), _PLAIN_RESAMPLE)
+            vectors[_PLAIN_RESAMPLE] = _ask(other, files, "auto", threads, progress).vectors
+    return {
+        name: {set_name: kinds[name]["recall_at_1"] for set_name, kinds in _retrieval(sets, vectors).items()}
+        for name in vectors
+    }
+
+
+def _with_resample(folder: Path, scratch: Path, resample: str) -> Path:
+    """A copy of a model folder that differs in how photos are resampled."""
+    spec = json.loads((folder / "model.json").read_bytes())
+    spec["input"]["resample"] = resample
+    (scratch / "model.json").write_text(json.dumps(spec), encoding="utf-8")
+    shutil.copy(folder / spec["file"], scratch)
+    return scratch
 
 
 def _agreement(answers: _Answers, head: Head, features: Features, labels: Sequence[str]) -> dict[str, float]:

@@ -7,13 +7,14 @@ All on float features.
 
 Use::
 
-    report = held_out(data, cache=default_cache(), options=TrainOptions(), seeds=range(5))
+    report = held_out(data, cache=default_cache(), options=TrainOptions(), seeds=range(8))
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def held_out(
     *,
     cache: Path,
     options: TrainOptions,
-    seeds: Iterable[int] = range(5),
+    seeds: Iterable[int] = range(8),
     threads: int = 2,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -65,10 +66,9 @@ def held_out(
         ModelError: the packages, PyTorch or the data cannot be used.
     """
     photos, model = training_photos(data), float_features(cache)
-    taught = extract(
-        [data / photo.image for photo in photos], model=model, cache=cache, what="training", threads=threads
-    )
-    asked = [_Asked.load(data, name, model, cache, threads) for name in SETS]
+    read = partial(extract, model=model, cache=cache, threads=threads, progress=progress)
+    taught = read([data / photo.image for photo in photos], what="training")
+    asked = [_Asked.load(load_set(data, name), data, read) for name in SETS]
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         out = draw_classes((photo.label for photo in photos), seed=seed)
@@ -100,11 +100,9 @@ class _Asked:
         self.set, self._gallery, self._queries = one, gallery, queries
 
     @classmethod
-    def load(cls, data: Path, name: str, model: bytes, cache: Path, threads: int) -> _Asked:
-        one = load_set(data, name)
+    def load(cls, one: RetrievalSet, data: Path, read: Callable[..., Features]) -> _Asked:
         gallery, queries = (
-            extract([data / row.image for row in rows], model=model, cache=cache, what=name, threads=threads)
-            for rows in (one.gallery, one.queries)
+            read([data / row.image for row in rows], what=one.name) for rows in (one.gallery, one.queries)
         )
         return cls(one, gallery, queries)
 

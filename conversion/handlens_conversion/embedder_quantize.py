@@ -34,7 +34,6 @@ __all__ = ["RECIPE", "quantize", "recipe_record"]
 
 RECIPE = "static_wi8_ai8"
 _INPUT = "image"
-_CORRECTION_PHOTOS = 48  # means of channels need fewer photographs than ranges do
 _INPUT_RANGE = (-MEAN, 255.0 - MEAN)
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -54,9 +53,8 @@ def quantize(parent: bytes, images: Iterable[NDArray[np.uint8]], *, threads: int
         calibrated = quantizer_.quantize(
             _with_ranges(record, ranges), enable_progress_bar=False, enable_progress_report=False
         )
-    some = inputs[:: max(1, len(inputs) // _CORRECTION_PHOTOS)][:_CORRECTION_PHOTOS]
     return correct_biases(
-        bytes(calibrated.quantized_model), parent=parent, images=some, threads=threads, progress=progress
+        bytes(calibrated.quantized_model), parent=parent, images=inputs, threads=threads, progress=progress
     )
 
 
@@ -69,7 +67,7 @@ def recipe_record(parent: bytes, *, calibration: Path, photos: int) -> dict[str,
         "runtime": f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}",
         "parent_sha256": hashlib.sha256(parent).hexdigest(),
         "calibration": {"list": calibration.name, "photos": photos, "range": "smallest and largest value seen"},
-        "bias_correction": {"photos": _CORRECTION_PHOTOS, "layers": "every convolution, from the image on"},
+        "bias_correction": {"photos": photos, "layers": "every convolution, from the image on"},
         "recipe": _rules(),
     }
 

@@ -2,12 +2,15 @@
 
 The head is one linear map, trained as a classifier whose class vectors and embeddings are both of unit length
 ("normalised softmax": Zhai and Wu, "Classification is a strong baseline for deep metric learning", 2019), started from
-the PCA of the same features. What keeps it from forgetting what the network knows of things it is not trained on:
+the PCA of the network's last features. What keeps it from forgetting what the network knows of things it is not
+trained on:
 
 - It reads the ends of earlier stages besides the last features (see `TAPS`): colour and texture are there for every
   class, and the last features of a classifier forget them.
 - Half of the inputs are dropped in each step and noise is added, so no embedding leans on a few channels.
 - The softmax is soft (small scale), so classes are not pulled into points.
+- A part of the PCA that it started from is mixed back in (as in Wortsman et al., "Robust fine-tuning of zero-shot
+  models", 2022): measured on classes never trained on, that gives back what training had cost.
 
 The heads of several seeds start at the same map and are averaged, which is steadier than the best of them.
 
@@ -29,6 +32,7 @@ from handlens.errors import ModelError
 from handlens_conversion.embedder_build import float_features, training_list
 from handlens_conversion.embedder_features import extract
 from handlens_conversion.embedder_head import Head, save_head
+from handlens_conversion.embedder_network import TAPS
 from handlens_conversion.retrieval_data import save_training_list, training_photos
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ class TrainOptions:
     scale: float = 10.0  # of the cosines in the softmax
     dropout: float = 0.5  # part of the standardised features that is dropped in a step
     noise: float = 0.2  # standard deviations of a feature
+    keep: float = 0.2  # part of the start in the final map
     seeds: tuple[int, ...] = (0, 1, 2)
     space: str = "handlens-e1"
     taps: tuple[str, ...] = ("block14", "block15", "top")
@@ -104,12 +109,12 @@ def train(
         )
     numbers = np.array([classes[label] for label in labels])
     spread = features.std(axis=0) + _TINY
-    mean, axes = _half_whitened(features.astype(np.float64), chosen.dim)
-    standard = (features - mean.astype(np.float32)) / spread
-    start = (axes * spread[:, None]).astype(np.float32)
-    start /= np.linalg.norm(standard @ start, axis=1).mean()
+    mean = features.mean(axis=0)
+    standard = (features - mean) / spread
+    start = _of_mean_length_one((_start(features, taps, chosen.dim) * spread[:, None]).astype(np.float32), standard)
     maps = [_train_one(torch, standard, numbers, start, chosen, seed, progress) for seed in chosen.seeds]
-    weights = (np.mean(maps, axis=0) / spread[:, None]).astype(np.float32)
+    trained = _of_mean_length_one(np.mean(maps, axis=0), standard)
+    weights = (((1 - chosen.keep) * trained + chosen.keep * start) / spread[:, None]).astype(np.float32)
     about = {"method": "normalised softmax", "photos": len(features), "classes": len(classes), **chosen.to_dict()}
     return Head(chosen.space, tuple(taps), weights, (-mean @ weights).astype(np.float32), about)
 
@@ -146,6 +151,19 @@ def _torch(threads: int) -> Any:
         raise ModelError("PyTorch is needed to train a head: pip install 'handlens[conversion]'") from error
     torch.set_num_threads(threads)
     return torch
+
+
+def _start(features: NDArray[np.float32], taps: Sequence[str], dim: int) -> NDArray[np.float64]:
+    """The half-whitened PCA of the last tap's features; the rows of the taps before it are zero."""
+    width = TAPS[taps[-1]]
+    start = np.zeros((features.shape[1], dim))
+    start[-width:] = _half_whitened(features[:, -width:].astype(np.float64), dim)[1]
+    return start
+
+
+def _of_mean_length_one(weights: NDArray[np.float32], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scaled so that the embeddings of the inputs have a mean length of 1."""
+    return np.asarray(weights / np.linalg.norm(inputs @ weights, axis=1).mean(), dtype=np.float32)
 
 
 def _half_whitened(features: NDArray[np.float64], dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
