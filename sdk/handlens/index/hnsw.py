@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +50,12 @@ _SECTIONS = {"ids": ("int64",), "codes": ("int8",)}
 
 def available() -> str | None:
     """The distribution that supplies hnswlib and its version, such as "hnswlib 0.8.0"; None where there is none."""
+    from importlib import metadata  # some 10 ms that a search does not need
+
     for name in _DISTRIBUTIONS:
         try:
-            return f"{name} {version(name)}"
-        except PackageNotFoundError:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
             continue
     return None
 
