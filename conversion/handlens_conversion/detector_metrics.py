@@ -69,12 +69,6 @@ class OperatingPoint:
     recall: float
     per_photo: float
 
-    @property
-    def f1(self) -> float:
-        """The harmonic mean of precision and recall."""
-        total = self.precision + self.recall
-        return 2 * self.precision * self.recall / total if total else 0.0
-
 
 def average_precision(photos: Sequence[ScoredPhoto], *, labels: Sequence[str]) -> Precision:
     """Return COCO's average precision of the detections in `photos`, at most 100 a photo.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,21 @@ def test_paths_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_photo(tmp_path / "missing.jpg")
     with pytest.raises(ImageError, match="cannot be read"):
         load_photo("\0")
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other permissions")
+def test_a_photo_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "private.png"
+    Image.fromarray(LEFT_RED).save(path)
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may read everything; nobody may not
+    try:
+        with pytest.raises(ImageError, match="may not be read: give this user read permission"):
+            load_photo(path)
+    finally:
+        os.seteuid(user)
 
 
 def test_an_array_of_another_shape_or_dtype_is_refused() -> None:
