@@ -189,7 +189,7 @@ def _wrapped(
 
 
 def _line(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, colour: tuple[int, int, int]) -> Image.Image:
-    _, _, right, bottom = font.getbbox(text or " ")
+    right, bottom = font.getbbox(text or " ")[2], font.getbbox("Ag")[3]  # one height, so that cards stand in line
     canvas = Image.new("RGB", (max(1, int(right)), int(bottom) + 6), _PAPER)
     ImageDraw.Draw(canvas).text((0, 2), text, fill=colour, font=font)
     return canvas
