@@ -15,16 +15,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from handlens.client import Lens as Lens
     from handlens.errors import BoxError as BoxError
+    from handlens.errors import BudgetError as BudgetError
+    from handlens.errors import BusyError as BusyError
     from handlens.errors import DecodeError as DecodeError
+    from handlens.errors import DeviceError as DeviceError
+    from handlens.errors import DownloadError as DownloadError
+    from handlens.errors import ExpiredReleaseError as ExpiredReleaseError
+    from handlens.errors import FeedbackError as FeedbackError
     from handlens.errors import HandlensError as HandlensError
+    from handlens.errors import HashMismatchError as HashMismatchError
+    from handlens.errors import HTTPStatusError as HTTPStatusError
     from handlens.errors import ImageError as ImageError
     from handlens.errors import IncompatibleError as IncompatibleError
+    from handlens.errors import IncompatibleReleaseError as IncompatibleReleaseError
+    from handlens.errors import LengthExceededError as LengthExceededError
     from handlens.errors import ModelError as ModelError
     from handlens.errors import NotReadyError as NotReadyError
+    from handlens.errors import OfflineError as OfflineError
     from handlens.errors import OptionsError as OptionsError
+    from handlens.errors import ReleaseError as ReleaseError
+    from handlens.errors import RollbackError as RollbackError
+    from handlens.errors import SignatureError as SignatureError
     from handlens.errors import StoreCorruptError as StoreCorruptError
     from handlens.errors import StoreError as StoreError
     from handlens.errors import StoreVersionError as StoreVersionError
+    from handlens.errors import SyncError as SyncError
     from handlens.errors import UnknownPackError as UnknownPackError
     from handlens.geometry import Box as Box
     from handlens.index import ExactIndex as ExactIndex
@@ -42,26 +57,41 @@ __version__ = "0.1.0"
 _HOMES = {
     "Box": "geometry",
     "BoxError": "errors",
+    "BudgetError": "errors",
+    "BusyError": "errors",
     "DecodeError": "errors",
     "Detector": "vision.detector",
+    "DeviceError": "errors",
+    "DownloadError": "errors",
     "Embedder": "vision.embedder",
     "ExactIndex": "index",
+    "ExpiredReleaseError": "errors",
+    "FeedbackError": "errors",
     "FoundObject": "results",
+    "HTTPStatusError": "errors",
     "HandlensError": "errors",
+    "HashMismatchError": "errors",
     "HnswIndex": "index",
     "ImageError": "errors",
     "IncompatibleError": "errors",
+    "IncompatibleReleaseError": "errors",
+    "LengthExceededError": "errors",
     "Lens": "client",
     "Match": "results",
     "ModelError": "errors",
     "NotReadyError": "errors",
+    "OfflineError": "errors",
     "Options": "options",
     "OptionsError": "errors",
+    "ReleaseError": "errors",
+    "RollbackError": "errors",
     "SearchResult": "results",
     "Section": "results",
+    "SignatureError": "errors",
     "StoreCorruptError": "errors",
     "StoreError": "errors",
     "StoreVersionError": "errors",
+    "SyncError": "errors",
     "UnknownPackError": "errors",
 }
 __all__ = sorted(_HOMES)

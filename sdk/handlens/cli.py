@@ -1,4 +1,4 @@
-"""The command line: ``handlens {install,search,status,reindex,bench}``.
+"""The command line: ``handlens {sync,install,rollback,search,feedback,status,outbox,erase,reindex,bench}``.
 
 Answers go to standard output, everything else to standard error. Exit code 0 means done, 1 that handlens could not do
 it (one line says why and what to do), 2 that the command was not understood.
@@ -18,15 +18,19 @@ import click
 
 from handlens import __version__
 from handlens.console import ErrorGroup
-from handlens.errors import BoxError
+from handlens.errors import BoxError, FeedbackError
 from handlens.options import INDEX_KINDS, RUNTIMES, Options
+from handlens.wire.event import CONSENTS
 
 if TYPE_CHECKING:
     from handlens.client import Lens
     from handlens.geometry import Box
-    from handlens.results import FoundObject, SearchResult
+    from handlens.results import FoundObject, Match, SearchResult
+    from handlens.sync.reports import SyncReport
 
 __all__ = ["describe", "main"]
+
+_SERVER_FILE = "server.json"  # the server that `handlens sync` was last given
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,13 +56,53 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--server", "server_url", help="The server's address, such as https://lens.example.com.")
+@click.option("--trusted-root", type=click.Path(path_type=Path), help="root.json that trust begins with (once).")
+@click.option("--channel", default="stable", show_default=True, help="The line of releases to follow.")
+@click.option("--pack", "packs", multiple=True, help="Hold these packs only, from now on; may be given several times.")
+@click.option("--all-packs", is_flag=True, help="Hold every pack of the release, from now on.")
+@click.option("--max-bytes", type=click.IntRange(0), help="Download at most so many bytes.")
+@click.option("--no-events", is_flag=True, help="Leave the events that wait where they are.")
+@click.option(
+    "--enrolment-key", default="", envvar="HANDLENS_ENROLMENT_KEY", help="What the server asks of new devices."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@_lens_options
+def sync(
+    packs: tuple[str, ...], all_packs: bool, max_bytes: int | None, no_events: bool, as_json: bool, **settings: Any
+) -> None:
+    """Bring this device to the newest release, and send the events that wait.
+
+    The server and the trusted root are remembered: give them once.
+    """
+    chosen = packs or (() if all_packs else None)
+    with _opened(_remembered(settings)) as lens, _progress() as report:
+        done = lens.sync(chosen, max_bytes=max_bytes, send_events=not no_events, progress=report)
+        _remember(settings)
+    if as_json:
+        click.echo(_as_json(done.to_dict()))
+        return
+    click.echo("\n".join(_told_sync(done)))
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--trusted-root", type=click.Path(path_type=Path), help="root.json that trust begins with (once).")
 @_lens_options
 def install(folder: Path, **settings: Any) -> None:
-    """Install the release in FOLDER, as `handlens-server bundle` writes it."""
+    """Install the release in FOLDER, as `handlens-server release bundle` writes it."""
     with _opened(settings) as lens, _progress() as report:
-        release = lens.install(folder, progress=report)
-    click.echo(f"installed release {release.name} of {release.as_of}: packs {', '.join(release.packs)}")
+        done = lens.install(folder, progress=report)
+    click.echo("\n".join(_told_sync(done)))
+
+
+@main.command()
+@_lens_options
+def rollback(**settings: Any) -> None:
+    """Go back to the release before the last sync; the next sync leaves out the one that was left."""
+    with _opened(settings) as lens, _progress() as report:
+        release = lens.rollback(progress=report)
+    click.echo(f"back at release {release.name} of {release.as_of}")
 
 
 @main.command()
@@ -86,6 +130,73 @@ def search(
         if out is not None:
             _draw(lens, photo, result, out)
     click.echo(_as_json(result.to_dict()) if as_json else "\n".join(describe(result)))
+
+
+@main.command()
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("--save", "saved", metavar="ITEM_ID", help="The user saved this item of the answer.")
+@click.option("--click", "clicked", metavar="ITEM_ID", help="The user opened this item of the answer.")
+@click.option("--hide", "hidden", metavar="ITEM_ID", help="The user does not want to see this item.")
+@click.option("--box", metavar="X,Y,W,H", help="A box that the user drew, in pixels.")
+@click.option("--label", default="", help="The user's word for the box, or for the main object.")
+@click.option("--consent", type=click.Choice(CONSENTS), default="none", help="What the user allows to be kept.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is kept as JSON.")
+@_lens_options
+def feedback(
+    photo: Path,
+    saved: str | None,
+    clicked: str | None,
+    hidden: str | None,
+    box: str | None,
+    label: str,
+    consent: str,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Search by PHOTO and keep what the user did with the answer; the next sync sends it."""
+    with _opened({**settings, "consent": consent}) as lens:
+        result = lens.search(photo)
+        events = lens.feedback(
+            result,
+            saved=_match(result, saved),
+            clicked=_match(result, clicked),
+            hidden=_match(result, hidden),
+            box=_parse_box(box, photo),
+            label=label,
+            photo=photo,
+        )
+        waiting = lens.outbox.count()
+    if as_json:
+        click.echo(_as_json({"kept": [event.to_dict() for event in events], "waiting": waiting}))
+        return
+    click.echo(f"kept: {', '.join(event.kind for event in events)}; {waiting} events wait to be sent")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_lens_options
+def outbox(as_json: bool, **settings: Any) -> None:
+    """Show every event that waits to be sent, and those that the server refused."""
+    with _opened(settings) as lens:
+        lines, refused = lens.outbox.lines(), lens.outbox.refused()
+    if as_json:
+        click.echo(_as_json({"waiting": [json.loads(line) for line in lines], "refused": refused}))
+        return
+    for line in lines:
+        click.echo(line)
+    for event_id, reason in refused.items():
+        click.echo(f"refused {event_id}: {reason}")
+    click.echo(f"{len(lines)} events wait, {len(refused)} were refused", err=True)
+
+
+@main.command()
+@click.confirmation_option(prompt="Delete every event and this device's identity, here and on the server?")
+@_lens_options
+def erase(**settings: Any) -> None:
+    """Delete every event and this device's identity, here and on the server. The packs stay."""
+    with _opened(_remembered(settings)) as lens:
+        was_told = lens.erase()
+    click.echo("erased here" + (" and on the server" if was_told else "; the next sync tells the server"))
 
 
 @main.command()
@@ -174,6 +285,49 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     yield report
 
 
+def _remembered(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with the server that was named before where none is named now."""
+    path = Path(settings["data_dir"]).expanduser() / _SERVER_FILE
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    given = {name: value for name, value in settings.items() if value is not None}
+    return {**known, **given}
+
+
+def _remember(settings: dict[str, Any]) -> None:
+    from handlens.sync.durable import write_durably
+
+    if settings["server_url"] is not None:
+        kept = {"server_url": settings["server_url"]}
+        write_durably(Path(settings["data_dir"]).expanduser() / _SERVER_FILE, json.dumps(kept).encode())
+
+
+def _told_sync(report: SyncReport) -> Iterator[str]:
+    """What a sync did, as lines of text."""
+    state = "now at" if report.changed else "already at"
+    yield (
+        f"{state} release {report.release} of {report.as_of}: packs {', '.join(report.packs)}; {report.changes} changes, "
+        f"{report.bytes_received:,} bytes in {report.requests} requests"
+    )
+    if report.left_out:
+        yield f"release {report.left_out} is offered and left out: this device went back from it, or has a newer one"
+    for pack in report.missing_packs:
+        yield f"pack {pack} is not in this release any more: it was removed here"
+    if report.events_sent:
+        yield f"{report.events_sent} events sent"
+    if report.events_error:
+        yield f"{report.events_waiting} events wait: {report.events_error}"
+
+
+def _match(result: SearchResult, item_id: str | None) -> Match | None:
+    if item_id is None:
+        return None
+    matches = [match for found in result.objects for section in found.sections for match in section.matches]
+    for match in matches:
+        if match.item.item_id == item_id:
+            return match
+    raise FeedbackError(f"item {item_id!r} is not in the answer: take an id that handlens search --json shows")
+
+
 def _parse_box(text: str | None, photo: Path) -> Box | None:
     if text is None:
         return None
@@ -211,7 +365,7 @@ def _told_object(at: int, found: FoundObject) -> Iterator[str]:
 
 
 def _pack_line(pack: dict[str, Any]) -> str:
-    return f"{pack['pack']}: {pack['items']} items, {pack['vectors']} vectors, as of {pack['as_of']}"
+    return f"{pack['pack']}: state {pack['sequence']}, {pack['items']} items, {pack['vectors']} vectors, as of {pack['as_of']}"
 
 
 def _as_json(values: dict[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """`Lens`: a photo in, blended results out. It composes the steps and holds no rule of its own.
 
->>> with Lens(Options(data_dir="~/.handlens")) as lens:              # doctest: +SKIP
-...     lens.install("release/")                                     # models, packs, policy: verified
+>>> with Lens(Options(data_dir="~/.handlens", server_url="https://lens.example.com")) as lens:   # doctest: +SKIP
+...     lens.sync()                                                  # models, packs, policy: verified
 ...     result = lens.search("street.jpg")                           # never touches the network
 ...     print(result.objects[0].type, result.objects[0].sections[0].title)
 
-A `Lens` may be used by many threads. Models open with the first search; when another process installs a release, the
-next search uses it.
+A `Lens` may be used by many threads: one may sync while others search. Models open with the first search. When this
+process installs a release, the next search uses it; when another process does, the searches go on with the old one
+until the new one is open.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlens.blend import Policy, blend
-from handlens.errors import DecodeError, NotReadyError, StoreCorruptError
+from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
+from handlens.feedback import Deed, feedback_events, search_event
 from handlens.geometry import Box
 from handlens.options import Options
 from handlens.results import (
@@ -37,21 +40,24 @@ from handlens.results import (
     Understanding,
 )
 from handlens.sources import AnnotationSource, Source, VisualSource
-from handlens.store import Store
+from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
-from handlens.sync.install import Progress, install_release
+from handlens.sync.reports import Progress, SyncReport, no_progress
 from handlens.understand import choose_regions, understand
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import Photo, PhotoSource, load_photo
 from handlens.vision.runtime import read_spec
-from handlens.wire.pack import PackHeader
+from handlens.wire.event import Event
+from handlens.wire.pack import encode_codes
 from handlens.wire.release import Release
 from handlens.wire.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from handlens.sync.transport import HttpTransport, Transport
 
 __all__ = ["Lens", "Status"]
 
@@ -60,43 +66,43 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is on this device. Sizes are bytes."""
+    """What is on this device. Sizes are bytes; `age_days` is how old the release is by this device's clock.
+
+    `former` names the release that `rollback` would bring back, `outbox` counts the events that wait.
+    """
 
     release: str
     as_of: str
-    packs: tuple[PackHeader, ...]
+    age_days: float
+    former: str
+    packs: tuple[PackState, ...]
     detector: str
     embedder: str
     runtime: str
     index: str
     policy: str
     store_bytes: int
+    outbox: int
+    refused_events: int
+    consent: str
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
-        return {
-            "release": self.release,
-            "as_of": self.as_of,
-            "packs": [pack.to_dict() for pack in self.packs],
-            "detector": self.detector,
-            "embedder": self.embedder,
-            "runtime": self.runtime,
-            "index": self.index,
-            "policy": self.policy,
-            "store_bytes": self.store_bytes,
-        }
+        names = self.__dataclass_fields__
+        return {name: getattr(self, name) for name in names} | {"packs": [pack.to_dict() for pack in self.packs]}
 
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """All that one generation of the store needs to answer; opened once, replaced whole."""
+    """All that one version of the store needs to answer; opened once, replaced whole."""
 
-    generation: int
+    version: str
     release: Release
     taxonomy: Taxonomy
     policy: Policy
     detector: Detector
     embedder: Embedder
+    folders: tuple[Path, Path]
     index: OpenIndex
     allowed: NDArray[np.int64] | None
     packs: tuple[str, ...]
@@ -107,14 +113,16 @@ class Lens:
     """Visual search on this device.
 
     Raises:
-        NotReadyError: nothing is installed in `options.data_dir` (from `search` and `status`, never from `install`).
-        StoreError: the store is damaged, or of a newer handlens.
+        NotReadyError: nothing is installed in `options.data_dir` (from `search` and `status`, never from `sync`).
+        StoreError: the store is damaged, or of another version of handlens.
     """
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self._lock = threading.Lock()
+        self._renewing = threading.Lock()
         self._store: Store | None = None
+        self._outbox: Outbox | None = None
         self._engine: _Engine | None = None
 
     def __enter__(self) -> Lens:
@@ -125,31 +133,140 @@ class Lens:
 
     def close(self) -> None:
         """Close the store and let go of the models. The Lens may be used again: it then opens anew."""
-        with self._lock:
-            if self._store is not None:
-                self._store.close()
-            self._store = self._engine = None
+        with self._renewing, self._lock:
+            for opened in (self._store, self._outbox):
+                if opened is not None:
+                    opened.close()
+            self._store = self._outbox = self._engine = None
 
-    def install(self, folder: str | Path, *, progress: Progress | None = None) -> Release:
-        """Verify a release folder, make it this device's release, and build the index.
+    def sync(
+        self,
+        packs: tuple[str, ...] | list[str] | None = None,
+        *,
+        max_bytes: int | None = None,
+        allow: Callable[[], bool] | None = None,
+        send_events: bool = True,
+        progress: Progress | None = None,
+    ) -> SyncReport:
+        """Bring this device to the newest release that is meant for it, and send the events that wait.
 
-        `progress` is called with (step, done, total).
+        `packs` chooses what to hold from now on: packs are added and dropped, an empty list means all of the release;
+        None keeps the choice made before (at first `options.packs`). `max_bytes` is the most to download, `allow` is
+        asked before each request and each part of an answer whether the network may be used ("only on Wi-Fi").
+        `progress` is called with (step, done, total) of the steps events, download (bytes), pack NAME (rows), index
+        (vectors). Searches go on meanwhile. What could not be sent waits, and the report says why.
 
         Raises:
-            StoreError, DecodeError: the folder is incomplete, damaged or does not fit; the old release stays in use.
+            DownloadError: try later; what was fetched is kept. ReleaseError: what is offered is not to be trusted.
+            BusyError: another process is syncing. SyncError: no server or no trusted root is given, or the disk is
+            full. StoreError: the store cannot be written. In every case the last release stays in use.
         """
-        report = progress or (lambda step, done, total: None)
-        store = self._opened(create=True)
-        release = install_release(store, Path(folder).expanduser(), self.options.data_path, progress=report)
-        self.reindex(progress=report)
+        report, transport = progress or no_progress, self._transport(allow)
+        try:
+            sent = self._send(transport, report) if send_events else (0, "")
+            done = self._bring(transport, None, packs, max_bytes, report)
+        finally:
+            transport.close()
+        waiting = self.outbox.count()
+        return replace(done, events_sent=sent[0], events_error=sent[1], events_waiting=waiting)
+
+    def install(self, folder: str | Path, *, progress: Progress | None = None) -> SyncReport:
+        """Bring this device to the release in a folder that `handlens-server release bundle` wrote.
+
+        It is verified as a download is, but for the expiry of its metadata. A device that trusts no root yet, and has
+        no `options.trusted_root`, takes the folder's: install the first one from a source you trust.
+
+        Raises:
+            SyncError, StoreError: the folder is incomplete, damaged, not to be trusted or older than what this device
+            has seen; the last release stays in use.
+        """
+        from handlens.sync.transport import FolderTransport
+
+        root = Path(folder).expanduser()
+        return self._bring(FolderTransport(root), root, None, None, progress or no_progress)
+
+    def rollback(self, *, progress: Progress | None = None) -> Release:
+        """Go back to the release before the last sync. The next sync leaves out the one that was left.
+
+        Raises:
+            NotReadyError: there is no former release. SyncError: it is damaged, or another process is syncing.
+        """
+        from handlens.sync.session import go_back, locked
+
+        with locked(self.options.data_path):
+            release = go_back(self._opened(), self.options.data_path)
+            self.reindex(progress=progress)
         return release
 
     def reindex(self, *, progress: Progress | None = None) -> None:
-        """Build the index file anew from the store's vectors."""
+        """Bring the index file up to date with the store's vectors; exact search answers until it is done."""
         store = self._opened()
         spec = read_spec(self._model_folder(store, "embedder"), "embedder")
-        report = progress or (lambda step, done, total: None)
-        build_index(store, self.options.data_path, self.options, spec, progress=report)
+        self._renew(store)
+        build_index(store, self.options.data_path, self.options, spec, progress=progress or no_progress)
+        self._renew(store)
+
+    def feedback(
+        self,
+        result: SearchResult,
+        *,
+        clicked: Match | None = None,
+        saved: Match | None = None,
+        hidden: Match | None = None,
+        box: Box | None = None,
+        label: str = "",
+        found: FoundObject | None = None,
+        photo: PhotoSource | None = None,
+    ) -> tuple[Event, ...]:
+        """Keep what the user did with an answer, to be sent by the next sync; returns what is kept.
+
+        `box` is a box that the user drew (fractions of the upright photo), `label` the user's word for it, or a
+        correction of `found` (the main object where none is named). `photo` is needed only for consent ``crop``. What
+        `options.consent` does not cover is left out. The network is never touched.
+
+        Raises:
+            FeedbackError: consent is ``none``, there is nothing to keep, or too much waits already.
+            ImageError: the photo cannot be used. StoreError: the outbox cannot be written.
+        """
+        options = self.options
+        if options.consent == "none":
+            raise FeedbackError("the user has not consented to keep events: set consent to events, embedding or crop")
+        image = None
+        if photo is not None and options.consent == "crop":
+            image = load_photo(photo, max_pixels=options.max_pixels, decode_side=options.decode_side, box=box)
+        deed = Deed(clicked, saved, hidden, box, label, found)
+        events = feedback_events(result, deed, space=self._space(), now=_now(), photo=image)
+        return tuple(self._keep(event, durable=True) for event in events)
+
+    def erase(self) -> bool:
+        """Delete every event and this device's identity, here and on the server; the packs stay.
+
+        Returns whether the server was told; if not, the next sync tells it.
+
+        Raises:
+            StoreError: the outbox cannot be written.
+        """
+        self.outbox.erase()
+        if self.outbox.note("erase_token") is None:
+            return True
+        if not self.options.server_url:
+            return False
+        transport = self._transport(None)
+        try:
+            self._backend(transport).erase()
+        except SyncError:
+            return False  # it stays noted, and the caller is told
+        finally:
+            transport.close()
+        return True
+
+    @property
+    def outbox(self) -> Outbox:
+        """The events that wait to be sent."""
+        with self._lock:
+            if self._outbox is None:
+                self._outbox = Outbox.open(self.options.data_path)
+            return self._outbox
 
     def search(
         self,
@@ -176,16 +293,21 @@ class Lens:
             image = load_photo(photo, max_pixels=self.options.max_pixels, decode_side=self.options.decode_side, box=box)
         request = request_id or uuid.uuid4().hex
         objects = self._search_regions(engine, image, box, clock, _Wish(refine, limit or self.options.limit, request))
-        return SearchResult(
+        result = SearchResult(
             request_id=request,
             image_size=image.size,
             objects=objects,
             as_of=engine.release.as_of,
+            release=engine.release.name,
             policy=engine.policy.version,
             index=engine.index.kind,
             packs=engine.packs,
             timings_ms=clock.milliseconds,
         )
+        if self.options.consent != "none":
+            with clock.step("outbox"):
+                self._note_search(result)
+        return result
 
     def thumbnail(self, match: Match) -> bytes | None:
         """The WebP thumbnail of a match, or None when its item has no picture."""
@@ -194,9 +316,12 @@ class Lens:
     def status(self) -> Status:
         """What is installed, which runtime and which index run, and why."""
         engine, store = self._ready(), self._opened()
+        former = store.former_document("release")
         return Status(
             release=engine.release.name,
             as_of=engine.release.as_of,
+            age_days=_age_days(engine.release.as_of),
+            former="" if former is None else Release.from_json(former).name,
             packs=store.packs(),
             detector=engine.detector.spec.model_id,
             embedder=engine.embedder.spec.model_id,
@@ -204,7 +329,74 @@ class Lens:
             index=str(engine.index),
             policy=engine.policy.version,
             store_bytes=store.stats().bytes,
+            outbox=self.outbox.count(),
+            refused_events=len(self.outbox.refused()),
+            consent=self.options.consent,
         )
+
+    def _bring(
+        self,
+        transport: Transport,
+        folder: Path | None,
+        packs: tuple[str, ...] | list[str] | None,
+        max_bytes: int | None,
+        progress: Progress,
+    ) -> SyncReport:
+        """Sync from a transport: from a folder when one is given, else from the server."""
+        from handlens.sync.session import Wish, held_release, locked, sync_release
+        from handlens.sync.trust import TrustedRepository, choose_anchor
+
+        options, data_dir = self.options, self.options.data_path
+        with locked(data_dir):
+            store = self._opened(create=True)
+            given = None if options.trusted_root is None else Path(options.trusted_root)
+            offered = None if folder is None else lambda: b"".join(transport.read("metadata/1.root.json"))
+            anchor = choose_anchor(data_dir / "trust", given, offered)
+            repository = TrustedRepository(transport, data_dir / "trust", anchor, checks_expiry=folder is None)
+            if packs is None and options.packs and held_release(store) is None:
+                packs = options.packs
+            chosen = None if packs is None else tuple(dict.fromkeys(packs))
+            wish = Wish(self.outbox.device_id(), options.channel, chosen, max_bytes)
+            report = sync_release(store, data_dir, repository, transport, wish, progress)
+            self.reindex(progress=progress)
+        return report
+
+    def _transport(self, allow: Callable[[], bool] | None) -> HttpTransport:
+        from handlens.sync.transport import HttpTransport
+
+        options = self.options
+        if not options.server_url:
+            raise SyncError("no server to sync with: set server_url (--server), or install a release from a folder")
+        return HttpTransport(options.server_url, timeout=options.timeout, retries=options.retries, allow=allow)
+
+    def _backend(self, transport: HttpTransport) -> Any:
+        from handlens.sync.backend import Backend
+
+        return Backend(transport, self.outbox, enrolment_key=self.options.enrolment_key)
+
+    def _send(self, transport: HttpTransport, progress: Progress) -> tuple[int, str]:
+        """Send what waits; how many events went, and why the others did not. A release must not wait for them."""
+        backend = self._backend(transport)
+        try:
+            backend.erase()
+            return backend.send_events(progress), ""
+        except SyncError as error:
+            return 0, str(error)
+
+    def _note_search(self, result: SearchResult) -> None:
+        event = search_event(result, space=self._space(), now=_now())
+        try:
+            self._keep(event, durable=False)
+        except HandlensError:
+            return  # an answer must not fail because it could not be noted; status and feedback say that it is full
+
+    def _keep(self, event: Event, *, durable: bool) -> Event:
+        kept = event.within(self.options.consent)
+        self.outbox.add(kept.event_id, kept.to_json(), most_bytes=self.options.outbox_bytes, durable=durable)
+        return kept
+
+    def _space(self) -> str:
+        return self._ready().embedder.spec.space
 
     def _search_regions(
         self, engine: _Engine, photo: Photo, box: Box | None, clock: _Stopwatch, wish: _Wish
@@ -214,7 +406,7 @@ class Lens:
         with clock.step("embed"):
             boxes = [region.box for region in regions]
             embeddings = engine.embedder.embed(photo, boxes, margin=self.options.crop_margin)
-        found = []
+        found, codes = [], encode_codes(embeddings.vectors)
         for row, region in enumerate(regions):
             with clock.step("index"):
                 neighbours = self._neighbours(engine, embeddings.vectors[row])
@@ -225,7 +417,7 @@ class Lens:
                 candidates = self._candidates(engine, understanding, neighbours, wish)
             with clock.step("blend"):
                 sections = self._blend(engine, candidates, understanding, wish)
-            found.append(FoundObject(region, understanding, sections))
+            found.append(FoundObject(region, understanding, sections, codes[row].tobytes()))
         return tuple(found)
 
     def _regions(self, engine: _Engine, photo: Photo, box: Box | None) -> tuple[Region, ...]:
@@ -272,27 +464,50 @@ class Lens:
             return self._store
 
     def _ready(self) -> _Engine:
+        """The engine to answer with: the first one is waited for, a newer one is opened behind the searches."""
         store = self._opened()
-        generation = store.generation()
-        with self._lock:
-            if self._engine is None or self._engine.generation != generation:
-                self._engine = self._open_engine(store, generation)
-            return self._engine
+        version = store.version()
+        engine = self._engine
+        if engine is None:
+            return self._renew(store)
+        if engine.version != version and not self._renewing.locked():
+            threading.Thread(target=self._renew_behind, args=(store,), name="handlens-renew", daemon=True).start()
+        return engine
 
-    def _open_engine(self, store: Store, generation: int) -> _Engine:
+    def _renew(self, store: Store) -> _Engine:
+        """Open an engine for the store as it is, unless the one there is: models that stayed the same stay open."""
+        with self._renewing:
+            version = store.version()
+            engine = self._engine
+            if engine is None or engine.version != version:
+                engine = self._engine = self._open_engine(store, version, engine)
+            return engine
+
+    def _renew_behind(self, store: Store) -> None:
+        try:
+            self._renew(store)
+        except HandlensError:
+            return  # the old engine goes on; the next search tries again
+
+    def _open_engine(self, store: Store, version: str, former: _Engine | None) -> _Engine:
         options = self.options
-        folders = {kind: self._model_folder(store, kind) for kind in ("detector", "embedder")}
-        embedder = Embedder.open(folders["embedder"], threads=options.threads, runtime=options.runtime)
+        folders = (self._model_folder(store, "detector"), self._model_folder(store, "embedder"))
+        if former is not None and former.folders == folders:
+            detector, embedder = former.detector, former.embedder
+        else:
+            detector = Detector.open(folders[0], threads=options.threads, runtime=options.runtime)
+            embedder = Embedder.open(folders[1], threads=options.threads, runtime=options.runtime)
         index = open_index(store, options.data_path, options, embedder.spec)
         policy = _parsed(Policy.from_json, store, "policy")
         allowed = store.vector_ids(packs=options.packs, locale=options.locale)
         return _Engine(
-            generation=generation,
+            version=version,
             release=_parsed(Release.from_json, store, "release"),
             taxonomy=_parsed(Taxonomy.from_json, store, "taxonomy"),
             policy=policy,
-            detector=Detector.open(folders["detector"], threads=options.threads, runtime=options.runtime),
+            detector=detector,
             embedder=embedder,
+            folders=folders,
             index=index,
             allowed=None if len(allowed) == len(index.index) else allowed,
             packs=options.packs or tuple(pack.pack for pack in store.packs()),
@@ -305,7 +520,7 @@ class Lens:
     def _model_folder(self, store: Store, kind: str) -> Path:
         slot = store.slot(kind)
         if slot is None:
-            raise NotReadyError(f"no {kind} is installed in {self.options.data_path}: handlens install a release first")
+            raise NotReadyError(f"no {kind} is installed in {self.options.data_path}: sync, or install a release first")
         return self.options.data_path / slot.file
 
 
@@ -340,3 +555,15 @@ def _parsed(read: Callable[[str], T], store: Store, name: str) -> T:
         return read(store.document(name))
     except DecodeError as error:
         raise StoreCorruptError(f"the store's {name} is malformed ({error}): install the release again") from error
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _age_days(as_of: str) -> float:
+    try:
+        made = datetime.fromisoformat(as_of.replace("Z", "+00:00"))
+    except ValueError:
+        return 0.0
+    return round((_now() - made).total_seconds() / 86400, 1)

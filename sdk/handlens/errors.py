@@ -13,6 +13,21 @@
     │   ├── StoreVersionError       the store was written by a newer handlens
     │   ├── UnknownPackError        a pack that is not installed was asked for
     │   └── IncompatibleError       what was offered does not fit what is installed (other embedder, other dimension)
+    ├── SyncError                   the device was not brought up to date: the last release stays in use
+    │   ├── DownloadError           try later
+    │   │   ├── OfflineError        the server could not be reached, or does not answer in time
+    │   │   ├── HTTPStatusError     it answered with an error status (`status`)
+    │   │   ├── LengthExceededError it sent more than was promised
+    │   │   └── BudgetError         the download is larger than allowed, or the network may not be used now
+    │   ├── ReleaseError            do not trust what was offered
+    │   │   ├── SignatureError      signatures are missing, wrong or too few
+    │   │   ├── RollbackError       it is older than what this device has seen
+    │   │   ├── ExpiredReleaseError its metadata has expired (or this device's clock is wrong)
+    │   │   ├── HashMismatchError   a file or the state of a pack is not what the release says
+    │   │   └── IncompatibleReleaseError  it does not fit this handlens, or does not fit together
+    │   ├── BusyError               another process is syncing this store
+    │   └── DeviceError             the server refuses this device: revoked, over its limit, or not enrolled
+    ├── FeedbackError (ValueError)  this feedback cannot be kept: no consent for it, or it is too large
     └── DecodeError                 a wire record is malformed
 
 The tree is split by what the caller does next. Each message names the cause and the remedy. Programmer mistakes stay
@@ -23,16 +38,31 @@ from __future__ import annotations
 
 __all__ = [
     "BoxError",
+    "BudgetError",
+    "BusyError",
     "DecodeError",
+    "DeviceError",
+    "DownloadError",
+    "ExpiredReleaseError",
+    "FeedbackError",
+    "HTTPStatusError",
     "HandlensError",
+    "HashMismatchError",
     "ImageError",
     "IncompatibleError",
+    "IncompatibleReleaseError",
+    "LengthExceededError",
     "ModelError",
     "NotReadyError",
+    "OfflineError",
     "OptionsError",
+    "ReleaseError",
+    "RollbackError",
+    "SignatureError",
     "StoreCorruptError",
     "StoreError",
     "StoreVersionError",
+    "SyncError",
     "UnknownPackError",
 ]
 
@@ -79,6 +109,70 @@ class UnknownPackError(StoreError):
 
 class IncompatibleError(StoreError):
     """What was offered does not fit what is installed, such as vectors of another embedder."""
+
+
+class SyncError(HandlensError):
+    """The device was not brought up to date; the last release stays in use."""
+
+
+class DownloadError(SyncError):
+    """Something could not be fetched: try later. What is there already is not fetched again."""
+
+
+class OfflineError(DownloadError):
+    """The server could not be reached, or did not answer in time."""
+
+
+class HTTPStatusError(DownloadError):
+    """The server answered with an error status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class LengthExceededError(DownloadError):
+    """The server sent more bytes than the release promised."""
+
+
+class BudgetError(DownloadError):
+    """The download is larger than the caller allows, or the network may not be used now."""
+
+
+class ReleaseError(SyncError):
+    """What was offered is not to be trusted or does not fit; nothing of it was used."""
+
+
+class SignatureError(ReleaseError):
+    """Signatures are missing, wrong or too few."""
+
+
+class RollbackError(ReleaseError):
+    """Older than what this device has seen, or a mixture of old and new."""
+
+
+class ExpiredReleaseError(ReleaseError):
+    """The metadata has expired: no newer release can be proved to exist or not. Searches go on."""
+
+
+class HashMismatchError(ReleaseError):
+    """A file, or the state of a pack after it was applied, is not what the release says."""
+
+
+class IncompatibleReleaseError(ReleaseError):
+    """The release does not fit this handlens, or its parts do not fit together."""
+
+
+class BusyError(SyncError):
+    """Another process is syncing this store: try again when it is done."""
+
+
+class DeviceError(SyncError):
+    """The server refuses this device: it is revoked, over its limit, or must enrol first."""
+
+
+class FeedbackError(HandlensError, ValueError):
+    """This feedback cannot be kept: consent does not cover it, or it is too large."""
 
 
 class DecodeError(HandlensError):

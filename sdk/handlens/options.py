@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handlens.errors import OptionsError
+from handlens.wire.event import CONSENTS
 
 __all__ = ["INDEX_KINDS", "RUNTIMES", "Options"]
 
@@ -35,6 +36,14 @@ class Options:
     max_pixels: int = 89_000_000  # photos with more pixels are refused before they are decoded (Pillow warns above)
     decode_side: int = 960  # pixels; photos are scaled while decoding, to a long side of at least this
     locale: str = "en"  # items of this language, and items of none
+    server_url: str = ""  # where `sync` goes, such as https://lens.example.com
+    trusted_root: str | Path | None = None  # the root.json that trust in releases begins with; ship it with the app
+    channel: str = "stable"  # the line of releases that this device follows
+    enrolment_key: str = ""  # what the server asks of new devices, if it does
+    timeout: float = 20.0  # seconds to connect, and to wait for each part of an answer
+    retries: int = 4  # how often a request that failed is sent again
+    consent: str = "none"  # what the user allows to be kept and sent: none, events, embedding, crop
+    outbox_bytes: int = 50_000_000  # events that may wait to be sent
 
     def __post_init__(self) -> None:
         _require(self.runtime in RUNTIMES, "runtime", self.runtime, f"one of {', '.join(RUNTIMES)}")
@@ -42,6 +51,13 @@ class Options:
         for name in ("threads", "max_objects", "neighbours", "limit", "max_pixels", "decode_side"):
             value = getattr(self, name)
             _require(isinstance(value, int) and value >= 1, name, value, "a whole number of at least 1")
+        _require(self.consent in CONSENTS, "consent", self.consent, f"one of {', '.join(CONSENTS)}")
+        url = self.server_url
+        _require(not url or url.startswith(("https://", "http://")), "server_url", url, "an https:// address")
+        _require(self.timeout > 0, "timeout", self.timeout, "seconds above 0")
+        _require(
+            isinstance(self.retries, int) and self.retries >= 0, "retries", self.retries, "a whole number from 0 on"
+        )
         _require(0.0 <= self.crop_margin <= 1.0, "crop_margin", self.crop_margin, "a fraction from 0 to 1")
         _require(not isinstance(self.packs, str), "packs", self.packs, "a list of pack names, not one string")
 

@@ -166,11 +166,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """One object of the photo, the main one first."""
+    """One object of the photo, the main one first. `code` is the int8 code of its embedding (dim bytes)."""
 
     region: Region
     understanding: Understanding
     sections: tuple[Section, ...]
+    code: bytes = field(default=b"", repr=False)
 
     @property
     def box(self) -> Box:
@@ -208,7 +209,7 @@ class FoundObject:
 class SearchResult:
     """The answer to one photo.
 
-    `image_size` is the upright photo's (width, height) in pixels; `as_of` is when the release was made, ISO 8601;
+    `image_size` is the upright photo's (width, height) in pixels; `as_of` is when the `release` was made, ISO 8601;
     `packs` are those searched; `index` is the kind that answered; `timings_ms` are milliseconds by step.
     """
 
@@ -220,6 +221,7 @@ class SearchResult:
     index: str
     packs: tuple[str, ...]
     served_by: str = "device"
+    release: str = ""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -228,6 +230,7 @@ class SearchResult:
             "request_id": self.request_id,
             "served_by": self.served_by,
             "as_of": self.as_of,
+            "release": self.release,
             "policy": self.policy,
             "index": self.index,
             "packs": list(self.packs),

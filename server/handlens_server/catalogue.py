@@ -1,93 +1,202 @@
-"""Reading a catalogue folder: ``items.jsonl``, one item a line, and the pictures that it names.
+"""The catalogue in the database: looking items up, withdrawing them and bringing them back.
 
-Rules: every line is read and checked, every fault is reported with its line, and a catalogue with a fault is refused
-whole, so that nothing is half taken.
+Rules:
+
+1. Whatever changes an item gives it the next number of the catalogue's counter, in the same transaction.
+2. An item is withdrawn, never deleted. Who withdrew it must bring it back: a feed that still lists it does not.
+3. Of a command that names several items, all are changed or none.
+4. One process changes the catalogue of a data folder at a time (`catalogue_lock`), so that pictures half written by a
+   process that was killed can be told from those being written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from typing import Any, TypeVar
 
-from handlens.errors import DecodeError, HandlensError
-from handlens.wire.fields import load_object
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from handlens.errors import HandlensError
 from handlens.wire.item import Item
+from handlens_server.config import Config
+from handlens_server.database import next_sequence
+from handlens_server.tables import EmbeddingRow, ItemRow
 
-__all__ = ["Catalogue", "CatalogueError", "read_catalogue"]
+__all__ = [
+    "CatalogueBusyError",
+    "CatalogueError",
+    "CatalogueItem",
+    "ItemFilter",
+    "catalogue_lock",
+    "find_item",
+    "in_chunks",
+    "list_items",
+    "parse_record",
+    "restore_items",
+    "touch",
+    "withdraw_items",
+]
+
+_T = TypeVar("_T")
+_CHUNK = 500  # ids in one query: SQLite takes 32,766, but its plans are made for fewer
 
 
 class CatalogueError(HandlensError):
-    """The catalogue cannot be used; `faults` names each line and what is wrong with it."""
+    """The catalogue has not what was asked for."""
 
-    def __init__(self, folder: Path, faults: Iterable[str]) -> None:
-        self.faults = tuple(faults)
-        shown = "; ".join(self.faults[:5])
-        more = f"; and {len(self.faults) - 5} more" if len(self.faults) > 5 else ""
-        super().__init__(f"catalogue {folder} is refused: {shown}{more}")
+
+class CatalogueBusyError(CatalogueError):
+    """Another process is changing the catalogue: try again when it is done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """The items of a folder, in the order of their lines."""
+class CatalogueItem:
+    """An item with what the server knows of it; `spaces` are the embedding spaces that its picture is embedded in."""
 
-    folder: Path
-    items: tuple[Item, ...]
+    item: Item
+    feed: str
+    sequence: int
+    is_withdrawn: bool
+    picture: str | None
+    spaces: tuple[str, ...] = ()
 
-    def picture(self, item: Item) -> Path | None:
-        """Where the picture of an item lies, or None when it has none."""
-        return None if item.image is None else self.folder / item.image
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        names = ("feed", "sequence", "is_withdrawn", "picture")
+        return {
+            "item": self.item.to_dict(),
+            **{name: getattr(self, name) for name in names},
+            "spaces": list(self.spaces),
+        }
 
 
-def read_catalogue(folder: Path) -> Catalogue:
-    """Read and check ``items.jsonl`` and the presence of every picture.
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """Which items are listed; an empty field asks for nothing. Withdrawn ones are listed apart from the others."""
+
+    feed: str = ""
+    kind: str = ""
+    object_type: str = ""
+    is_withdrawn: bool = False
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions of the query."""
+        asked = {name: getattr(self, name) for name in ("feed", "kind", "object_type")}
+        wanted = [getattr(ItemRow, name) == value for name, value in asked.items() if value]
+        return [ItemRow.is_withdrawn == self.is_withdrawn, *wanted]
+
+
+@contextmanager
+def catalogue_lock(config: Config) -> Iterator[None]:
+    """Hold the catalogue of this data folder; a process that dies lets go of it.
 
     Raises:
-        CatalogueError: the file is missing or empty, or any line has a fault.
+        CatalogueBusyError: another process holds it. CatalogueError: the folder cannot be written.
     """
-    path = folder / "items.jsonl"
+    path = config.data_dir / "catalogue.lock"
     try:
-        lines = path.read_bytes().splitlines()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("wb")
     except OSError as error:
-        raise CatalogueError(folder, [f"{path} cannot be read ({error.strerror})"]) from error
-    items: list[Item] = []
-    faults = list(_take(folder, lines, items))
-    if not items and not faults:
-        faults = ["items.jsonl has no item"]
-    if faults:
-        raise CatalogueError(folder, faults)
-    return Catalogue(folder, tuple(items))
-
-
-def _take(folder: Path, lines: Iterable[bytes], items: list[Item]) -> Iterator[str]:
-    """Append the good items of `lines` to `items` and yield the faults of the others."""
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+        raise CatalogueError(
+            f"{path} cannot be written ({error.strerror}): give another --data-dir, or the right to write"
+        ) from error
+    with file:
         try:
-            item = Item.from_dict(load_object(line, what="item"))
-        except DecodeError as error:
-            yield f"line {number}: {error}"
-            continue
-        fault = _fault(folder, item, seen)
-        seen.setdefault(item.item_id, number)
-        if fault is None:
-            items.append(item)
-        else:
-            yield f"line {number}: {fault}"
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CatalogueBusyError(
+                f"another process imports or embeds in {config.data_dir}: run this again when it is done"
+            ) from error
+        yield
 
 
-def _fault(folder: Path, item: Item, seen: dict[str, int]) -> str | None:
-    if item.item_id in seen:
-        return f"item_id {item.item_id!r} stands on line {seen[item.item_id]} already"
-    if item.link is not None and not item.link.startswith("https://"):
-        return f"item {item.item_id!r} links to {item.link[:80]!r}: only https links are shown"
-    if item.image is None:
-        return None
-    picture = (folder / item.image).resolve()
-    if not picture.is_relative_to(folder.resolve()):
-        return f"item {item.item_id!r} names a picture outside the catalogue: {item.image}"
-    if not picture.is_file():
-        return f"item {item.item_id!r} names a picture that is not there: {item.image}"
-    return None
+def withdraw_items(session: Session, item_ids: Sequence[str]) -> int:
+    """Withdraw items, how many were not withdrawn before; the next release takes them from every device.
+
+    Raises:
+        CatalogueError: an id is unknown; nothing is changed then.
+    """
+    return _mark(session, item_ids, is_withdrawn=True)
+
+
+def restore_items(session: Session, item_ids: Sequence[str]) -> int:
+    """Bring withdrawn items back, how many were withdrawn; raises as `withdraw_items`."""
+    return _mark(session, item_ids, is_withdrawn=False)
+
+
+def find_item(session: Session, item_id: str) -> CatalogueItem:
+    """The item `item_id`.
+
+    Raises:
+        CatalogueError: there is none.
+    """
+    row = session.get(ItemRow, item_id)
+    if row is None:
+        raise _unknown([item_id])
+    spaces = select(EmbeddingRow.space).where(EmbeddingRow.picture == row.picture).order_by(EmbeddingRow.space)
+    return _described(row, tuple(session.scalars(spaces)))
+
+
+def list_items(session: Session, wanted: ItemFilter, *, limit: int | None = None) -> Iterator[CatalogueItem]:
+    """Items by id, at most `limit`; `spaces` is left empty."""
+    query = select(ItemRow).where(*wanted.conditions()).order_by(ItemRow.item_id).limit(limit)
+    for row in session.scalars(query.execution_options(yield_per=_CHUNK)):
+        yield _described(row)
+
+
+def touch(session: Session, row: ItemRow) -> None:
+    """Give a changed item the next number of the catalogue."""
+    row.sequence = next_sequence(session, "catalogue")
+
+
+def parse_record(record: str) -> Item:
+    """The item in the text that `ItemRow.record` holds."""
+    return Item.from_dict(json.loads(record))
+
+
+def in_chunks(values: Iterable[_T]) -> Iterator[list[_T]]:
+    """`values` in lists that one query takes."""
+    source = iter(values)
+    while chunk := list(islice(source, _CHUNK)):
+        yield chunk
+
+
+def _mark(session: Session, item_ids: Sequence[str], *, is_withdrawn: bool) -> int:
+    unknown: list[str] = []
+    count = 0
+    for chunk in in_chunks(dict.fromkeys(item_ids)):
+        rows = list(session.scalars(select(ItemRow).where(ItemRow.item_id.in_(chunk)).order_by(ItemRow.item_id)))
+        unknown += sorted(set(chunk) - {row.item_id for row in rows})
+        for row in (row for row in rows if row.is_withdrawn != is_withdrawn):
+            row.is_withdrawn = is_withdrawn
+            touch(session, row)
+            count += 1
+    if unknown:
+        raise _unknown(unknown)
+    return count
+
+
+def _unknown(item_ids: Sequence[str]) -> CatalogueError:
+    shown = ", ".join(repr(item_id)[:80] for item_id in item_ids[:5])
+    more = f" and {len(item_ids) - 5} more" if len(item_ids) > 5 else ""
+    return CatalogueError(f"the catalogue has no item {shown}{more}: see `handlens-server catalog list`")
+
+
+def _described(row: ItemRow, spaces: tuple[str, ...] = ()) -> CatalogueItem:
+    return CatalogueItem(parse_record(row.record), row.feed, row.sequence, row.is_withdrawn, row.picture, spaces)
+
+
+class Catalogue:  # LEGACY: until bundle.py is rewritten
+    folder: Any
+    items: Any
+
+
+def read_catalogue(folder: Any) -> Any:  # LEGACY
+    raise NotImplementedError

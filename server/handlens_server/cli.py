@@ -1,64 +1,74 @@
-"""The command line of the backend: ``handlens-server {check,bundle}``."""
+"""The command line of the backend: ``handlens-server {run,db,catalog,pack,keys,release,device,events}``.
+
+Each group lives in a module of its own, which is imported when the group is used: the command line answers at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Any, cast
 
 import click
 
+from handlens import __version__
 from handlens.console import ErrorGroup
-
-if TYPE_CHECKING:
-    from handlens.wire.pack import PackRow
 
 __all__ = ["main"]
 
+_COMMANDS = {
+    "run": ("console_run", "command", "Serve devices over HTTP."),
+    "db": ("console_db", "group", "Make or upgrade the database."),
+    "catalog": ("console_catalog", "group", "Import, check, embed and withdraw items."),
+    "pack": ("console_packs", "group", "Say which items a pack holds."),
+    "keys": ("console_keys", "group", "Make and rotate the keys that sign releases."),
+    "release": ("console_release", "group", "Publish, check and bundle releases."),
+    "device": ("console_device", "group", "List and revoke devices."),
+    "events": ("console_events", "group", "Export and prune what devices sent."),
+}
 
-@click.group(cls=ErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+class _LazyCommands(MutableMapping[str, click.Command]):
+    """The commands by name; a command's module is imported when the command is asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, click.Command | None] = dict.fromkeys(_COMMANDS)
+
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._found[name]
+        if command is None:
+            module, attribute, _ = _COMMANDS[name]
+            command = self._found[name] = cast(
+                "click.Command", getattr(import_module(f"handlens_server.{module}"), attribute)
+            )
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._found[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+class _LazyGroup(ErrorGroup):
+    """Shows its help without importing its commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _LazyCommands()
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="handlens-server")
 def main() -> None:
     """The handlens backend: catalogues in, releases out."""
-
-
-@main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def check(folder: Path) -> None:
-    """Check the catalogue in FOLDER: items.jsonl and its pictures."""
-    from collections import Counter
-
-    from handlens_server.catalogue import read_catalogue
-
-    items = read_catalogue(folder).items
-    kinds = Counter(item.kind for item in items)
-    click.echo(f"{len(items)} items are good: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}")
-
-
-@main.command()
-@click.argument("catalogues", metavar="[NAME=]FOLDER...", nargs=-1, required=True)
-@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The release folder to write.")
-@click.option("--release", default="local", show_default=True, help="The release's name.")
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
-def bundle(catalogues: tuple[str, ...], models: Path, out: Path, release: str, threads: int) -> None:
-    """Embed each catalogue FOLDER as a pack (named NAME, or like the folder) and write a release folder.
-
-    `handlens install` takes it to a device.
-    """
-    from handlens_server.bundle import PackSource, build_bundle
-    from handlens_server.catalogue import read_catalogue
-
-    sources = []
-    for entry in catalogues:
-        name, _, folder = entry.rpartition("=")
-        sources.append(PackSource(name or Path(folder).resolve().name, read_catalogue(Path(folder))))
-    made = build_bundle(sources, models, out, name=release, threads=threads, progress=_bar)
-    size = sum(file.size for file in made.files.values())
-    click.echo(f"release {made.name} in {out}: packs {', '.join(made.packs)}, {size / 1e6:.1f} MB")
-
-
-def _bar(rows: Iterable[PackRow], name: str, total: int) -> Iterable[PackRow]:
-    from tqdm import tqdm
-
-    bar: Iterable[PackRow] = tqdm(rows, desc=f"pack {name}", total=total, unit="item", disable=None)
-    return bar

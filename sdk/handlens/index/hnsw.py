@@ -100,6 +100,11 @@ class HnswIndex:
         with self._lock.reading:
             return bool(len(self._ids.find(np.array([id], np.int64))))
 
+    def ids(self) -> NDArray[np.int64]:
+        """The ids (n,) in the index, in no order."""
+        with self._lock.reading:
+            return self._ids.ids[self._ids.live_rows()].copy()
+
     def upsert(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """See `Index.upsert`."""
         ids = check_ids(ids)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from handlens.store.records import Slot, StoredPart, StoreStats, TextHit
+from handlens.store.outbox import Outbox, Waiting
+from handlens.store.records import PackState, Slot, StoredPart, StoreStats, TextHit
 from handlens.store.store import Store
 from handlens.store.writer import Writer
 
-__all__ = ["Slot", "Store", "StoreStats", "StoredPart", "TextHit", "Writer"]
+__all__ = ["Outbox", "PackState", "Slot", "Store", "StoreStats", "StoredPart", "TextHit", "Waiting", "Writer"]

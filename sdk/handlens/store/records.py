@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from handlens.geometry import Box
 from handlens.wire.item import Item
 
-__all__ = ["Slot", "StoreStats", "StoredPart", "TextHit"]
+__all__ = ["PackState", "Slot", "StoreStats", "StoredPart", "TextHit"]
+
+
+@dataclass(frozen=True, slots=True)
+class PackState:
+    """A pack that the store holds: which state, as of when, in which embedding space, and the digest of its rows."""
+
+    pack: str
+    sequence: int
+    as_of: str
+    space: str
+    dim: int
+    items: int
+    vectors: int
+    digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ Rules:
 * `application_id` says that the file is a handlens store, `user_version` which schema it has. A newer one is refused.
 * `item_key` and `vector_id` are never used twice (AUTOINCREMENT): a key that a search still holds while its pack is
   replaced leads to nothing, never to another item. `vector_id` is the id in an index.
+* `items.digest` is the digest of the item's whole row, `packs.digest` that of the pack's state (see `wire.pack`).
+* `undo` holds, for each item that the last release changed, the row it had before (NULL: none), `former_packs` the
+  packs as they were, `former_documents` and `former_slots` the rest: together the previous release, until the next one.
 * `texts` (FTS5) has one row an item, under the item's key. It is written where `items` is written, in one transaction.
 """
 
@@ -18,7 +21,7 @@ from handlens.errors import NotReadyError, StoreCorruptError, StoreVersionError
 __all__ = ["BETWEEN_TAGS", "BM25", "create", "require_current"]
 
 _APPLICATION_ID = 0x484C4E53  # "HLNS"
-_VERSION = 1
+_VERSION = 2
 
 BM25 = "bm25(texts, 4.0, 1.0, 6.0)"  # weights of title, text and tags; small is good
 BETWEEN_TAGS = " zqz "  # a word nobody searches: without it a phrase could match across two tags
@@ -28,12 +31,17 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('generation', 0);
 CREATE TABLE packs (
     pack TEXT PRIMARY KEY, sequence INTEGER NOT NULL, as_of TEXT NOT NULL, space TEXT NOT NULL, dim INTEGER NOT NULL,
-    items INTEGER NOT NULL, vectors INTEGER NOT NULL
+    items INTEGER NOT NULL, vectors INTEGER NOT NULL, digest TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE former_packs (
+    pack TEXT PRIMARY KEY, sequence INTEGER NOT NULL, as_of TEXT NOT NULL, space TEXT NOT NULL, dim INTEGER NOT NULL,
+    items INTEGER NOT NULL, vectors INTEGER NOT NULL, digest TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE undo (pack TEXT NOT NULL, item_id TEXT NOT NULL, line BLOB, PRIMARY KEY (pack, item_id)) WITHOUT ROWID;
 CREATE TABLE items (
     item_key INTEGER PRIMARY KEY AUTOINCREMENT, pack TEXT NOT NULL REFERENCES packs, item_id TEXT NOT NULL,
     kind TEXT NOT NULL, object_type TEXT NOT NULL, locale TEXT NOT NULL, audience TEXT NOT NULL, quality REAL NOT NULL,
-    record TEXT NOT NULL, UNIQUE (pack, item_id)
+    record TEXT NOT NULL, digest BLOB NOT NULL, UNIQUE (pack, item_id)
 );
 CREATE TABLE vectors (
     vector_id INTEGER PRIMARY KEY AUTOINCREMENT, item_key INTEGER NOT NULL REFERENCES items ON DELETE CASCADE,
@@ -43,7 +51,11 @@ CREATE INDEX vectors_by_item ON vectors (item_key);
 CREATE TABLE thumbnails (item_key INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, webp BLOB NOT NULL);
 CREATE VIRTUAL TABLE texts USING fts5 (title, text, tags, tokenize = 'porter unicode61 remove_diacritics 2');
 CREATE TABLE documents (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE former_documents (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE slots (
+    slot TEXT PRIMARY KEY, file TEXT NOT NULL, sha256 TEXT NOT NULL, meta TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE former_slots (
     slot TEXT PRIMARY KEY, file TEXT NOT NULL, sha256 TEXT NOT NULL, meta TEXT NOT NULL
 ) WITHOUT ROWID;
 """
@@ -71,7 +83,7 @@ def require_current(db: sqlite3.Connection, path: Path) -> None:
     Raises:
         NotReadyError: it is empty.
         StoreCorruptError: it is something else.
-        StoreVersionError: a newer handlens wrote it.
+        StoreVersionError: a newer or an older handlens wrote it.
     """
     application, found = _pragma(db, "application_id"), _pragma(db, "user_version")
     if application == 0 and _is_empty(db):
@@ -82,6 +94,11 @@ def require_current(db: sqlite3.Connection, path: Path) -> None:
         raise StoreVersionError(
             f"the store {path} has schema {found}, this handlens knows {_VERSION}: upgrade handlens, or install into "
             "another data_dir"
+        )
+    if found < _VERSION:
+        raise StoreVersionError(
+            f"the store {path} has schema {found} of an older handlens, this one knows {_VERSION}: remove the data_dir "
+            "and sync again"
         )
 
 

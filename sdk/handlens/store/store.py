@@ -12,7 +12,7 @@ Rules:
 
 >>> with Store.open(folder, create=True) as store:          # doctest: +SKIP
 ...     with store.write() as writer:
-...         writer.replace_pack(*read_pack(path))
+...         writer.apply(*read_pack(path))
 ...     ids, codes = store.vectors()
 """
 
@@ -30,15 +30,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handlens.errors import DecodeError, NotReadyError, StoreCorruptError, StoreError, UnknownPackError
+from handlens.faults import fault_point
 from handlens.geometry import Box
 from handlens.store import schema
 from handlens.store.database import REINSTALL, connect, require_whole_pages, translated
 from handlens.store.filters import ItemFilter, marks
-from handlens.store.records import Slot, StoredPart, StoreStats, TextHit
+from handlens.store.records import PackState, Slot, StoredPart, StoreStats, TextHit
 from handlens.store.writer import Writer
 from handlens.wire.fields import load_object
 from handlens.wire.item import Item
-from handlens.wire.pack import PackHeader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,22 +105,26 @@ class Store:
 
         Raises:
             StoreError: another process writes for too long, the disk is full, or the folder may not be written.
-            StoreCorruptError: the file is damaged.
+            StoreCorruptError: the file is damaged. IncompatibleError: the packs would be of two embedding spaces.
         """
         with self._writing, translated(self._path), closing(connect(self._path)) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
-                yield Writer(db)
+                writer = Writer(db)
+                yield writer
+                writer.require_one_space()
+                fault_point("store.before_commit")
                 db.execute("COMMIT")
+                fault_point("store.after_commit")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
 
-    def packs(self) -> tuple[PackHeader, ...]:
-        """The headers of the installed packs, by name."""
-        rows = self._fetch("SELECT pack, sequence, as_of, space, dim, items, vectors FROM packs ORDER BY pack")
-        return tuple(PackHeader(*row) for row in rows)
+    def packs(self) -> tuple[PackState, ...]:
+        """The states of the installed packs, by name."""
+        rows = self._fetch("SELECT pack, sequence, as_of, space, dim, items, vectors, digest FROM packs ORDER BY pack")
+        return tuple(PackState(*row) for row in rows)
 
     def document(self, name: str) -> str:
         """The text under `name`.
@@ -128,10 +132,23 @@ class Store:
         Raises:
             NotReadyError: there is none.
         """
-        rows = self._fetch("SELECT text FROM documents WHERE name = ?", [name])
-        if not rows:
-            raise NotReadyError(f"the store {self._path} has no {name}: install a release first")
-        return str(rows[0][0])
+        text = self.optional_document(name)
+        if text is None:
+            raise NotReadyError(f"the store {self._path} has no {name}: sync or install a release first")
+        return text
+
+    def optional_document(self, name: str) -> str | None:
+        """The text under `name`, or None."""
+        return next((str(text) for (text,) in self._fetch("SELECT text FROM documents WHERE name = ?", [name])), None)
+
+    def former_document(self, name: str) -> str | None:
+        """The text that the former release has under `name`, or None where no former release is kept."""
+        rows = self._fetch("SELECT text FROM former_documents WHERE name = ?", [name])
+        return next((str(text) for (text,) in rows), None)
+
+    def former_slots(self) -> tuple[Slot, ...]:
+        """The slots of the former release, by name."""
+        return self._slots("former_slots")
 
     def slot(self, name: str) -> Slot | None:
         """The file in a slot, or None."""
@@ -139,12 +156,24 @@ class Store:
 
     def slots(self) -> tuple[Slot, ...]:
         """Every slot that is filled, by name."""
-        rows = self._fetch("SELECT slot, file, sha256, meta FROM slots ORDER BY slot")
+        return self._slots("slots")
+
+    def _slots(self, table: str) -> tuple[Slot, ...]:
+        rows = self._fetch(f"SELECT slot, file, sha256, meta FROM {table} ORDER BY slot")
         return tuple(Slot(name, file, sha256, self._load(meta)) for name, file, sha256, meta in rows)
 
     def generation(self) -> int:
         """A number that changes whenever a pack changes: what was derived from another one is stale."""
         return int(self._fetch("SELECT value FROM meta WHERE name = 'generation'")[0][0])
+
+    def version(self) -> str:
+        """A text that changes whenever a pack or the file in the slot `index` changes."""
+        return str(
+            self._fetch(
+                "SELECT value || ':' || coalesce((SELECT sha256 FROM slots WHERE slot = 'index'), '') FROM meta "
+                "WHERE name = 'generation'"
+            )[0][0]
+        )
 
     def vectors(self, packs: Sequence[str] = ()) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
         """The ids (n,) and int8 codes (n, dim) of all vectors, or of those of `packs`, by id, in one consistent state.

@@ -1,19 +1,27 @@
-"""Changes to the store, inside one transaction that `Store.write` opens and closes."""
+"""Changes to the store, inside one transaction that `Store.write` opens and closes.
+
+A new release is one such transaction: `remember` first, then `apply` for each pack file and `set_document` and
+`set_slot` for the rest. What a row was before goes to the table `undo`, so that `go_back` can bring the former release
+back without any file.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, replace
 from typing import Any
 
-from handlens.errors import DecodeError, IncompatibleError, UnknownPackError
-from handlens.store.schema import BETWEEN_TAGS
-from handlens.wire.item import Item
-from handlens.wire.pack import PackHeader, PackRow
+from handlens.errors import HashMismatchError, IncompatibleError, NotReadyError, UnknownPackError
+from handlens.store.records import PackState
+from handlens.store.rows import RowTable
+from handlens.wire.pack import NO_ROWS, PackChange, PackDelete, PackHeader, parse_change
 
 __all__ = ["Writer"]
+
+_STATE = "pack, sequence, as_of, space, dim, items, vectors, digest"
 
 
 class Writer:
@@ -21,41 +29,81 @@ class Writer:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self._is_remembering = False
 
-    def replace_pack(self, header: PackHeader, rows: Iterable[PackRow]) -> None:
-        """Put the pack's `rows` in place of all that it had. Rows are streamed: a pack never has to fit in memory.
+    def remember(self) -> None:
+        """From here on this transaction makes a new release: what is there now becomes the former release."""
+        self.forget()
+        for table in ("packs", "documents", "slots"):
+            self._db.execute(f"INSERT INTO former_{table} SELECT * FROM {table}")
+        self._is_remembering = True
+
+    def forget(self) -> None:
+        """Drop the former release."""
+        for table in ("undo", "former_packs", "former_documents", "former_slots"):
+            self._db.execute(f"DELETE FROM {table}")
+
+    def go_back(self) -> None:
+        """Bring the former release back: its packs that are still held, its documents and its slots.
 
         Raises:
-            IncompatibleError: another pack has vectors of another embedding space or dimension.
-            DecodeError: an item comes twice, a code has another length or is zero, or the rows are not as many as the
-                header promises; and whatever reading `rows` raises.
+            NotReadyError: there is no former release.
+            HashMismatchError: a pack would not be what it was.
         """
-        self._require_same_space(header)
-        self._remove_rows(header.pack)
+        if not self._db.execute("SELECT EXISTS (SELECT 1 FROM former_documents)").fetchone()[0]:
+            raise NotReadyError("there is no former release to go back to: it is kept from one sync to the next only")
+        former = self._states("former_packs")
+        for pack in self._states("packs"):
+            if pack not in former:
+                self.drop_pack(pack)
+        for state in former.values():
+            self._undo(state)
+        for table in ("documents", "slots"):
+            self._db.execute(f"DELETE FROM {table}")
+            self._db.execute(f"INSERT INTO {table} SELECT * FROM former_{table}")
+        self.forget()
+        self._next_generation()
+
+    def apply(
+        self, header: PackHeader, changes: Iterable[PackChange], *, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Bring a pack to the state of `header`. Changes are streamed: a pack never has to fit in memory.
+
+        A base leaves exactly its own rows; rows that stay the same are not touched, so their keys stay. `progress` is
+        called with the number of changes done.
+
+        Raises:
+            IncompatibleError: a delta for another state than the one held.
+            HashMismatchError: the digest or the counts afterwards are not those of the header.
+            DecodeError: an item comes twice, a code has another length or is zero; and what reading `changes` raises.
+        """
+        held = self._states("packs").get(header.pack)
+        self._require_state(header, held)
         self._db.execute(
-            "INSERT OR REPLACE INTO packs VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (header.pack, header.sequence, header.as_of, header.space, header.dim, header.items, header.vectors),
+            f"INSERT INTO packs ({_STATE}) VALUES (?, ?, ?, ?, ?, 0, 0, ?) ON CONFLICT DO NOTHING",
+            (header.pack, header.sequence, header.as_of, header.space, header.dim, NO_ROWS),
         )
-        items = vectors = 0
-        for row in rows:
-            self._insert_row(header, row)
-            items, vectors = items + 1, vectors + len(row.embeddings)
-        if (items, vectors) != (header.items, header.vectors):
-            raise DecodeError(
-                f"pack {header.pack!r} has {items} items and {vectors} vectors, its header promises {header.items} and "
-                f"{header.vectors}: fetch the pack again"
-            )
+        table = RowTable(self._db, header.pack, header.dim, held, keep=self._keeper(header.pack))
+        seen = table.apply(changes, progress or (lambda done: None))
+        if header.kind == "base":
+            table.remove_all_but(seen)
+        state = PackState(header.pack, header.sequence, header.as_of, header.space, header.dim, *table.summary())
+        _require_promised(header, state)
+        self._set_state(state)
         self._next_generation()
 
     def drop_pack(self, pack: str) -> None:
-        """Remove a pack and all its rows.
+        """Remove a pack and all its rows, here and in the former release.
 
         Raises:
             UnknownPackError: it is not installed.
         """
-        self._remove_rows(pack)
-        if not self._db.execute("DELETE FROM packs WHERE pack = ?", (pack,)).rowcount:
+        if not self._db.execute("SELECT EXISTS (SELECT 1 FROM packs WHERE pack = ?)", (pack,)).fetchone()[0]:
             raise UnknownPackError(f"pack {pack!r} is not installed: there is nothing to remove")
+        self._db.execute("DELETE FROM texts WHERE rowid IN (SELECT item_key FROM items WHERE pack = ?)", (pack,))
+        self._db.execute("DELETE FROM items WHERE pack = ?", (pack,))  # vectors and thumbnails follow
+        for table in ("packs", "former_packs", "undo"):
+            self._db.execute(f"DELETE FROM {table} WHERE pack = ?", (pack,))
         self._next_generation()
 
     def set_document(self, name: str, text: str) -> None:
@@ -77,54 +125,79 @@ class Writer:
         """Empty a slot; nothing happens when it is empty."""
         self._db.execute("DELETE FROM slots WHERE slot = ?", (slot,))
 
-    def _require_same_space(self, header: PackHeader) -> None:
-        other = self._db.execute(
-            "SELECT pack, space, dim FROM packs WHERE pack <> ? AND (space <> ? OR dim <> ?)",
-            (header.pack, header.space, header.dim),
-        ).fetchone()
-        if other is not None:
+    def require_one_space(self) -> None:
+        """What must hold when the transaction ends: all packs have vectors of one embedding space.
+
+        Raises:
+            IncompatibleError: two packs have not.
+        """
+        states = sorted(self._states("packs").values(), key=lambda state: state.sequence)
+        for one, other in itertools.pairwise(states):
+            if (one.space, one.dim) != (other.space, other.dim):
+                raise IncompatibleError(
+                    f"pack {one.pack!r} has vectors of {one.space!r} ({one.dim}), pack {other.pack!r} of "
+                    f"{other.space!r} ({other.dim}): install packs of one embedder, or remove {one.pack!r} first"
+                )
+
+    def _keeper(self, pack: str) -> Callable[[str, bytes | None], None] | None:
+        """How the rows that change are remembered; None where no former release has this pack."""
+        if not self._is_remembering or pack not in self._states("former_packs"):
+            return None
+        return lambda item_id, line: self._keep(pack, item_id, line)
+
+    def _keep(self, pack: str, item_id: str, line: bytes | None) -> None:
+        # A second file may change an item again: the row of the former release is the first one kept.
+        self._db.execute("INSERT OR IGNORE INTO undo VALUES (?, ?, ?)", (pack, item_id, line))
+
+    def _undo(self, former: PackState) -> None:
+        if former.pack not in self._states("packs"):
+            return  # the user dropped it since
+        held = self._states("packs")[former.pack]
+        if held.sequence == former.sequence:
+            return
+        table = RowTable(self._db, former.pack, former.dim, held, keep=None)
+        kept = self._db.execute("SELECT item_id, line FROM undo WHERE pack = ?", (former.pack,)).fetchall()
+        table.apply(
+            (
+                PackDelete(item_id) if line is None else parse_change(line, dim=former.dim, what="a kept row")
+                for item_id, line in kept
+            ),
+            lambda done: None,
+        )
+        items, vectors, digest = table.summary()
+        if digest != former.digest:
+            raise HashMismatchError(f"pack {former.pack!r} cannot be brought back as it was: sync to a newer release")
+        self._set_state(replace(former, items=items, vectors=vectors))
+
+    def _set_state(self, state: PackState) -> None:
+        self._db.execute(f"INSERT OR REPLACE INTO packs ({_STATE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(state))
+
+    def _states(self, table: str) -> dict[str, PackState]:
+        return {row[0]: PackState(*row) for row in self._db.execute(f"SELECT {_STATE} FROM {table}")}
+
+    def _require_state(self, header: PackHeader, held: PackState | None) -> None:
+        if header.kind == "base":
+            return
+        if (
+            held is None
+            or held.sequence != header.from_sequence
+            or (held.space, held.dim) != (header.space, header.dim)
+        ):
+            found = "nothing" if held is None else f"state {held.sequence} in {held.space!r}"
             raise IncompatibleError(
-                f"pack {header.pack!r} has vectors of {header.space!r} ({header.dim}), the installed pack {other[0]!r} "
-                f"of {other[1]!r} ({other[2]}): install packs of one embedder, or remove {other[0]!r} first"
+                f"the delta of pack {header.pack!r} is for state {header.from_sequence} in {header.space!r}, the store "
+                f"holds {found}: fetch the base of the pack"
             )
-
-    def _remove_rows(self, pack: str) -> None:
-        self._db.execute("DELETE FROM texts WHERE rowid IN (SELECT item_key FROM items WHERE pack = ?)", (pack,))
-        self._db.execute("DELETE FROM items WHERE pack = ?", (pack,))  # vectors and thumbnails follow
-
-    def _insert_row(self, header: PackHeader, row: PackRow) -> None:
-        refused = f"item {row.item.item_id!r} of pack {header.pack!r}"
-        for part in row.embeddings:
-            if len(part.code) != header.dim or not any(part.code):
-                raise DecodeError(f"{refused} has a code that is zero or not {header.dim} bytes: build the pack again")
-        try:
-            self._insert(header.pack, row)
-        except sqlite3.IntegrityError as error:
-            raise DecodeError(f"{refused} comes twice: build the pack again") from error
-        except UnicodeEncodeError as error:
-            raise DecodeError(f"{refused} has text that is not Unicode ({error}): build the pack again") from error
-
-    def _insert(self, pack: str, row: PackRow) -> None:
-        item_key = self._insert_item(pack, row.item)
-        self._db.executemany(
-            "INSERT INTO vectors (item_key, x_min, y_min, x_max, y_max, code) VALUES (?, ?, ?, ?, ?, ?)",
-            [(item_key, *astuple(part.box), part.code) for part in row.embeddings],
-        )
-        if row.thumbnail:
-            self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", (item_key, row.thumbnail))
-        self._db.execute(
-            "INSERT INTO texts (rowid, title, text, tags) VALUES (?, ?, ?, ?)",
-            (item_key, row.item.title, row.item.text, BETWEEN_TAGS.join(row.item.annotations)),
-        )
-
-    def _insert_item(self, pack: str, item: Item) -> int:
-        record = json.dumps(item.to_dict(), ensure_ascii=False, separators=(",", ":"))
-        cursor = self._db.execute(
-            "INSERT INTO items (pack, item_id, kind, object_type, locale, audience, quality, record) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (pack, item.item_id, item.kind, item.object_type, item.locale, item.audience, item.quality, record),
-        )
-        return int(cursor.lastrowid or 0)
 
     def _next_generation(self) -> None:
         self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
+
+
+def _require_promised(header: PackHeader, state: PackState) -> None:
+    found = (state.items, state.vectors, state.digest)
+    if found != (header.items, header.vectors, header.digest):
+        raise HashMismatchError(
+            f"pack {header.pack!r} would have {state.items} items, {state.vectors} vectors and the digest "
+            f"{state.digest[:16]}..., its header promises {header.items}, {header.vectors}, {header.digest[:16]}...: "
+            "fetch the base of the pack"
+        )

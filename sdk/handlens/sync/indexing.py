@@ -4,7 +4,8 @@ Rules:
 
 1. An index file is never downloaded and never trusted: its slot in the store says which generation of the vectors it
    was built from and what its SHA-256 is.
-2. A new file is written beside the old one; one row of the store switches; then the old file is deleted.
+2. A new file is written beside the old one, from it where little changed; one row of the store switches;
+   then the old file is deleted.
 3. The store's vectors can always answer by exact search. Whenever the HNSW file cannot serve, exact search does, and
    `OpenIndex.reason` says why.
 """
@@ -13,17 +14,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from handlens.errors import StoreError
+from handlens.faults import fault_point
 from handlens.index import ExactIndex, HnswIndex, Index, add_codes, available
 from handlens.options import Options
 from handlens.store import Store
-from handlens.sync.install import Progress
+from handlens.sync.reports import Progress
 from handlens.wire.model import ModelSpec
 
-__all__ = ["OpenIndex", "build_index", "open_index"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-_SLOT = "index"
+__all__ = ["INDEX_SLOT", "OpenIndex", "build_index", "open_index"]
+
+INDEX_SLOT = "index"
+_REBUILD_SHARE = 0.2  # above it, nodes left over from deleted vectors would cost more than a new graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +58,43 @@ def build_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec,
     if not _wants_hnsw(options, len(ids)):
         _switch(store, data_dir, None)
         return
-    index = HnswIndex(space=spec.space, dim=spec.dim, threads=options.threads)
-    add_codes(index, ids, codes, progress=lambda done: progress("index", done, len(ids)))
+    slot = store.slot(INDEX_SLOT)
+    if slot is not None and slot.meta.get("generation") == generation and (data_dir / slot.file).is_file():
+        return
+    index = _changed_index(store, data_dir, options, spec, ids) or HnswIndex(
+        space=spec.space, dim=spec.dim, threads=options.threads
+    )
+    fresh = np.flatnonzero(np.isin(ids, index.ids(), invert=True))
+    add_codes(index, ids[fresh], codes[fresh], progress=lambda done: progress("index", done, len(fresh)))
     folder = data_dir / "index"
     folder.mkdir(exist_ok=True)
     path = folder / f"{generation}.hnsw"
-    _switch(store, data_dir, (path, index.save(path), generation))
+    fault_point("index.save")
+    sha256 = index.save(path)
+    fault_point("index.saved")
+    _switch(store, data_dir, (path, sha256, generation))
+    fault_point("index.switched")
+
+
+def _changed_index(
+    store: Store, data_dir: Path, options: Options, spec: ModelSpec, ids: NDArray[np.int64]
+) -> HnswIndex | None:
+    """The last index file without the vectors that are gone, where most of it is still good; else None."""
+    slot = store.slot(INDEX_SLOT)
+    if slot is None:
+        return None
+    try:
+        index = HnswIndex.open(
+            data_dir / slot.file, space=spec.space, dim=spec.dim, sha256=slot.sha256, threads=options.threads
+        )
+    except StoreError:
+        return None  # damaged, or of another embedding space: it is built anew, from the store
+    gone = np.setdiff1d(index.ids(), ids)
+    missing = len(ids) - (len(index) - len(gone))
+    if len(gone) + missing > _REBUILD_SHARE * len(ids):
+        return None
+    index.delete(gone)
+    return index
 
 
 def open_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec) -> OpenIndex:
@@ -81,7 +121,7 @@ def _open_hnsw(store: Store, data_dir: Path, options: Options, spec: ModelSpec) 
         HnswIndex(space=spec.space, dim=spec.dim)  # raises, and says what to install
     if module is None:
         return None, "hnswlib is not installed"
-    slot = store.slot(_SLOT)
+    slot = store.slot(INDEX_SLOT)
     if slot is None:
         return None, f"fewer than {options.exact_below} vectors" if options.index == "auto" else "HNSW is not built yet"
     if slot.meta.get("generation") != store.generation():
@@ -101,10 +141,10 @@ def _wants_hnsw(options: Options, count: int) -> bool:
 def _switch(store: Store, data_dir: Path, built: tuple[Path, str, int] | None) -> None:
     with store.write() as writer:
         if built is None:
-            writer.clear_slot(_SLOT)
+            writer.clear_slot(INDEX_SLOT)
         else:
             path, sha256, generation = built
-            writer.set_slot(_SLOT, str(path.relative_to(data_dir)), sha256, {"generation": generation})
+            writer.set_slot(INDEX_SLOT, str(path.relative_to(data_dir)), sha256, {"generation": generation})
     _remove_others(data_dir / "index", None if built is None else built[0].name)
 
 

@@ -11,6 +11,8 @@ from handlens.errors import DecodeError
 
 __all__ = ["Fields", "load_object"]
 
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
 
 def load_object(text: str | bytes, *, what: str) -> dict[str, Any]:
     """The JSON object in `text`.
@@ -47,6 +49,13 @@ class Fields:
         value = self._get(name, default)
         if not isinstance(value, str):
             raise self._wrong(name, value, "a string")
+        return value
+
+    def hexadecimal(self, name: str, digits: int) -> str:
+        """A string of lower-case hexadecimal digits."""
+        value = self.text(name)
+        if len(value) != digits or not _HEXADECIMAL.issuperset(value):
+            raise self._wrong(name, value, f"{digits} lower-case hexadecimal digits")
         return value
 
     def optional_text(self, name: str) -> str | None:

@@ -1,0 +1,102 @@
+"""What the operator may set, in one record; every command and every worker reads it the same way.
+
+Rules:
+
+1. A field is set by the environment variable ``HANDLENS_<FIELD>`` (``HANDLENS_DATA_DIR``); an option of the command
+   line goes before it.
+2. A value that cannot work is refused before anything is opened, with the name of its variable.
+3. Secrets are never part of the record's text form.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from handlens.errors import HandlensError
+
+__all__ = ["Config", "ConfigError"]
+
+_PREFIX = "HANDLENS_"
+
+
+class ConfigError(HandlensError):
+    """A setting has a value that cannot work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of a backend."""
+
+    data_dir: Path = Path("handlens-data")  # the database, the pictures and the release repository
+    database_url: str = field(default="", repr=False)  # empty: SQLite in the data folder
+    enrolment_key: str = field(default="", repr=False)  # what a new device must know; empty: any device may enrol
+    channel: str = "stable"
+    enrolments_per_hour: int = 60  # of one address, and of one worker while `limits_url` is memory://
+    limits_url: str = field(default="memory://", repr=False)  # where enrolments are counted, such as redis://host
+    events_per_day: int = 5000  # newly stored, of one device, by the day in UTC
+    token_days: int = 30  # a device rotates its token after these
+    retention_days: int = 365  # events are kept this long
+    max_body_bytes: int = 5_000_000  # of a request, as it is sent
+    lock_seconds: int = 10  # how long a transaction waits for another
+    retry_after_seconds: int = 30  # what a client is told when the database is down
+    trusted_proxies: int = 0  # how many proxies in front set X-Forwarded-For and -Proto
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{_PREFIX}{name.upper()} is {getattr(self, name)}: give at least {least}")
+
+    @property
+    def repository_path(self) -> Path:
+        """The folder of the release repository (TUF), served at ``/v1/repository/``."""
+        return self.data_dir / "repository"
+
+    @property
+    def pictures_path(self) -> Path:
+        """The folder of the catalogue's pictures, named by their SHA-256."""
+        return self.data_dir / "pictures"
+
+    @property
+    def database_path(self) -> Path:
+        """Where the SQLite database lies while no `database_url` is set."""
+        return self.data_dir / "handlens.db"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Config:
+        """The settings of the environment; `overrides` that are not None go before them.
+
+        Raises:
+            ConfigError: a variable has a value that cannot work.
+        """
+        found = os.environ if environment is None else environment
+        values = {
+            one.name: _read(one.name, type(one.default), found[_PREFIX + one.name.upper()])
+            for one in fields(cls)
+            if found.get(_PREFIX + one.name.upper())
+        }
+        return cls(**values | {name: value for name, value in overrides.items() if value is not None})
+
+
+_LEAST = {
+    "enrolments_per_hour": 1,
+    "events_per_day": 1,
+    "token_days": 1,
+    "retention_days": 1,
+    "max_body_bytes": 1000,
+    "lock_seconds": 1,
+    "retry_after_seconds": 1,
+    "trusted_proxies": 0,
+}
+
+
+def _read(name: str, kind: type[Any], text: str) -> Any:
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise ConfigError(f"{_PREFIX}{name.upper()} is {text[:40]!r}: give a whole number") from error
+    return text if kind is str else Path(text).expanduser()

@@ -1,0 +1,115 @@
+"""Errors as HTTP answers (RFC 9457, ``application/problem+json``): the only place that knows both.
+
+Rules:
+
+1. `code` is what a program reads and never changes; `detail` is for people. `retryable` says whether the same request
+   may succeed later; then there is ``Retry-After``.
+2. What is wrong inside the server is logged and never told: no path, no address of a database, no traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Flask, Response, json
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from handlens.errors import DecodeError, HandlensError
+from handlens_server.config import Config
+from handlens_server.database_errors import DatabaseBusyError, DatabaseError, DatabaseFullError
+from handlens_server.devices import (
+    DeviceExistsError,
+    DeviceOverLimitError,
+    DeviceRevokedError,
+    EnrolmentRefusedError,
+    TokenUnknownError,
+)
+from handlens_server.event_batches import BatchTooLargeError, NotGzipError
+from handlens_server.observing import request_id
+from handlens_server.repository_files import RepositoryError
+
+__all__ = ["handle_problems"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """How an error is answered; `detail` is told in place of the error's own text, where that is not for outsiders."""
+
+    status: int
+    code: str
+    detail: str = ""
+    is_retryable: bool = False
+
+
+_INTERNAL = _Problem(500, "internal-error", "the server made a mistake: tell its operator the request id")
+_PROBLEMS: dict[type[Exception], _Problem] = {
+    DecodeError: _Problem(400, "malformed-request"),
+    NotGzipError: _Problem(400, "not-gzip"),
+    BatchTooLargeError: _Problem(413, "batch-too-large"),
+    TokenUnknownError: _Problem(401, "token-unknown"),
+    EnrolmentRefusedError: _Problem(403, "enrolment-refused"),
+    DeviceRevokedError: _Problem(403, "device-revoked"),
+    DeviceExistsError: _Problem(409, "device-exists"),
+    DeviceOverLimitError: _Problem(429, "device-over-limit", is_retryable=True),
+    DatabaseFullError: _Problem(507, "storage-full", "the server has no room left: try again later", True),
+    DatabaseBusyError: _Problem(503, "database-busy", "the database is busy: try again later", True),
+    DatabaseError: _Problem(503, "database-unavailable", "the database cannot be used: try again later", True),
+    RepositoryError: _Problem(503, "repository-unavailable", "the releases cannot be read: try again later", True),
+}
+
+
+def handle_problems(app: Flask, config: Config) -> None:
+    """Answer every error of `app` as a problem."""
+    log = structlog.get_logger("handlens_server.problems")
+
+    def domain(error: HandlensError) -> Response:
+        problem = next((_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS), _INTERNAL)
+        if problem.status >= 500:
+            log.error(problem.code, reason=str(error))
+        response = _answer(problem, problem.detail or str(error))
+        if problem.is_retryable:
+            response.headers["Retry-After"] = str(getattr(error, "retry_after", config.retry_after_seconds))
+        if problem.status == HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    def protocol(error: HTTPException) -> WerkzeugResponse:
+        status = error.code or 500
+        if status < 400 or error.response is not None:
+            return WerkzeugResponse.force_type(error.get_response())
+        code = HTTPStatus(status).phrase.lower().replace(" ", "-")
+        response = _answer(_Problem(status, code, is_retryable=status == 429), _text(error))
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                response.headers[name] = value
+        return response
+
+    def unexpected(error: Exception) -> Response:
+        log.error(_INTERNAL.code, exc_info=error)
+        return _answer(_INTERNAL, _INTERNAL.detail)
+
+    app.register_error_handler(HandlensError, domain)
+    app.register_error_handler(HTTPException, protocol)
+    app.register_error_handler(Exception, unexpected)
+
+
+def _answer(problem: _Problem, detail: str) -> Response:
+    body: dict[str, Any] = {
+        "type": f"urn:handlens:problem:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": detail,
+        "code": problem.code,
+        "request_id": request_id(),
+        "retryable": problem.is_retryable,
+    }
+    return Response(json.dumps(body), status=problem.status, content_type="application/problem+json")
+
+
+def _text(error: HTTPException) -> str:
+    text = "too many requests from this address: try again later" if error.code == 429 else error.description
+    return text or HTTPStatus(error.code or 500).phrase

@@ -1,0 +1,105 @@
+"""The server process: gunicorn with threads, started from Python.
+
+Rules:
+
+1. The database is upgraded before any worker is made; workers share nothing but the listening socket.
+2. SIGTERM lets running requests end, then stops. A worker that dies is replaced; each is replaced after some thousands
+   of requests, at different times.
+3. Each worker counts into a file of its place, not of its process, so that there are never more files than places.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from handlens_server.config import Config
+from handlens_server.database import upgrade
+from handlens_server.logs import configure_logs, logging_settings
+
+__all__ = ["ServerOptions", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Where the server listens, and with how many hands."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000  # 0: any that is free
+    workers: int = 2
+    threads: int = 8  # of a worker
+    timeout: int = 60  # seconds until a worker that does not react is replaced
+    graceful_timeout: int = 30  # seconds that running requests have at the end
+    max_requests: int = 20_000  # of a worker, until it is replaced; 0: never
+
+
+def serve(config: Config, options: ServerOptions) -> None:
+    """Serve until a signal ends it. The address is printed when the server listens.
+
+    Raises:
+        DatabaseError: the database cannot be reached or upgraded.
+    """
+    upgrade(config)
+    configure_logs()
+    with tempfile.TemporaryDirectory(prefix="handlens-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        _Server(config, options).run()
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, set up from our options and no file."""
+
+    def __init__(self, config: Config, options: ServerOptions) -> None:
+        self._config, self._options = config, options
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in _settings(self._options).items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        from handlens_server.app import create_app
+
+        return create_app(self._config)
+
+
+def _settings(options: ServerOptions) -> dict[str, Any]:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return {
+        "bind": f"{host}:{options.port}",
+        "workers": options.workers,
+        "worker_class": "gthread",
+        "threads": options.threads,
+        "timeout": options.timeout,
+        "graceful_timeout": options.graceful_timeout,
+        "max_requests": options.max_requests,
+        "max_requests_jitter": options.max_requests // 10,
+        "logconfig_dict": logging_settings(),
+        "control_socket_disable": True,  # newer versions of gunicorn listen for commands of their own
+        "when_ready": _print_address,
+        "pre_fork": _give_place,
+        "post_fork": _count_by_place,
+    }
+
+
+def _print_address(server: Any) -> None:
+    for listener in server.LISTENERS:
+        click.echo(f"listening on {listener}")
+
+
+def _give_place(server: Any, worker: Any) -> None:
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = next(place for place in range(len(taken) + 1) if place not in taken)
+
+
+def _count_by_place(_server: Any, worker: Any) -> None:
+    from prometheus_client import values
+
+    values.ValueClass = values.MultiProcessValue(lambda: worker.place)
