@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.paths import CATALOG, MODELS
+from support.backend import make_release
+from support.paths import CATALOG
 
 from handlens import Lens, Options
-from handlens_server.bundle import PackSource, build_bundle
-from handlens_server.catalogue import read_catalogue
 
 # A busy machine must not fail a property, and CI must judge every change by the same examples.
 settings.register_profile(
@@ -25,7 +23,6 @@ settings.register_profile(
 )
 settings.load_profile("handlens")
 
-AS_OF = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PICTURES_EVERY = 4  # every fourth photograph is enough to search in, and a quarter of the time
 
 
@@ -48,9 +45,7 @@ def small_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory, small_catalogue: Path) -> Path:
     """A release folder with one pack, demo. Tests copy it before they change it."""
-    out = tmp_path_factory.mktemp("release") / "release"
-    build_bundle([PackSource("demo", read_catalogue(small_catalogue))], MODELS, out, name="test-1", as_of=AS_OF)
-    return out
+    return make_release(small_catalogue, tmp_path_factory.mktemp("release"), "test-1")
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +61,7 @@ def device(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Path:
 def demo_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A device with the whole demo catalogue, as scripts/demo makes it."""
     folder = tmp_path_factory.mktemp("demo")
-    build_bundle([PackSource("demo", read_catalogue(CATALOG))], MODELS, folder / "release", name="demo", as_of=AS_OF)
+    make_release(CATALOG, folder, "demo")
     with Lens(Options(data_dir=folder / "device", index="hnsw")) as lens:
         lens.install(folder / "release")
     return folder / "device"

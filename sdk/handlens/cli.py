@@ -305,8 +305,8 @@ def _told_sync(report: SyncReport) -> Iterator[str]:
     """What a sync did, as lines of text."""
     state = "now at" if report.changed else "already at"
     yield (
-        f"{state} release {report.release} of {report.as_of}: packs {', '.join(report.packs)}; {report.changes} changes, "
-        f"{report.bytes_received:,} bytes in {report.requests} requests"
+        f"{state} release {report.release} of {report.as_of}: packs {', '.join(report.packs)}; "
+        f"{report.changes} changes, {report.bytes_received:,} bytes in {report.requests} requests"
     )
     if report.left_out:
         yield f"release {report.left_out} is offered and left out: this device went back from it, or has a newer one"
@@ -365,7 +365,8 @@ def _told_object(at: int, found: FoundObject) -> Iterator[str]:
 
 
 def _pack_line(pack: dict[str, Any]) -> str:
-    return f"{pack['pack']}: state {pack['sequence']}, {pack['items']} items, {pack['vectors']} vectors, as of {pack['as_of']}"
+    counts = f"{pack['items']} items, {pack['vectors']} vectors"
+    return f"{pack['pack']}: state {pack['sequence']}, {counts}, as of {pack['as_of']}"
 
 
 def _as_json(values: dict[str, Any]) -> str:

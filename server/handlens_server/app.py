@@ -28,6 +28,7 @@ __all__ = ["create_app"]
 def create_app(config: Config, *, clock: Clock = utc_now) -> Flask:
     """The application of a config. Its database is connected when it is needed, and may be down until then."""
     app = Flask("handlens_server", static_folder=None)
+    app.url_map.merge_slashes = False  # a name with // is wrong, not another way to write one
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     services = Services(config, Database(config), Metrics(), clock)
     app.extensions["handlens"] = services

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from handlens.errors import HandlensError
 from handlens.wire.item import Item
 from handlens_server.config import Config
 from handlens_server.database import next_sequence
-from handlens_server.tables import EmbeddingRow, ItemRow
+from handlens_server.tables import EmbeddingRow, ItemRow, SequenceRow
 
 __all__ = [
     "CatalogueBusyError",
@@ -147,13 +147,21 @@ def find_item(session: Session, item_id: str) -> CatalogueItem:
 def list_items(session: Session, wanted: ItemFilter, *, limit: int | None = None) -> Iterator[CatalogueItem]:
     """Items by id, at most `limit`; `spaces` is left empty."""
     query = select(ItemRow).where(*wanted.conditions()).order_by(ItemRow.item_id).limit(limit)
-    for row in session.scalars(query.execution_options(yield_per=_CHUNK)):
-        yield _described(row)
+    with session.execute(query.execution_options(yield_per=_CHUNK)) as found:
+        for row in found.scalars():
+            yield _described(row)
 
 
-def touch(session: Session, row: ItemRow) -> None:
-    """Give a changed item the next number of the catalogue."""
-    row.sequence = next_sequence(session, "catalogue")
+def touch(session: Session, rows: Sequence[ItemRow]) -> None:
+    """Give changed items the next numbers of the catalogue, in their order."""
+    if not rows:
+        return
+    first = next_sequence(session, "catalogue")
+    # The counter is locked by the first number: the others are taken in one step, not one an item.
+    counter = update(SequenceRow).where(SequenceRow.name == "catalogue")
+    session.execute(counter.values(value=SequenceRow.value + len(rows) - 1))
+    for number, row in enumerate(rows, start=first):
+        row.sequence = number
 
 
 def parse_record(record: str) -> Item:
@@ -174,10 +182,11 @@ def _mark(session: Session, item_ids: Sequence[str], *, is_withdrawn: bool) -> i
     for chunk in in_chunks(dict.fromkeys(item_ids)):
         rows = list(session.scalars(select(ItemRow).where(ItemRow.item_id.in_(chunk)).order_by(ItemRow.item_id)))
         unknown += sorted(set(chunk) - {row.item_id for row in rows})
-        for row in (row for row in rows if row.is_withdrawn != is_withdrawn):
+        changed = [row for row in rows if row.is_withdrawn != is_withdrawn]
+        for row in changed:
             row.is_withdrawn = is_withdrawn
-            touch(session, row)
-            count += 1
+        touch(session, changed)
+        count += len(changed)
     if unknown:
         raise _unknown(unknown)
     return count

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from handlens.errors import HandlensError
 from handlens.wire.item import Item
 from handlens_server.feeds import Feed, FeedError, FeedRow
-from handlens_server.item_rules import ItemRefusedError, Refusal, read_item
+from handlens_server.item_rules import ItemRefusedError, Refusal, read_item, usable_id
 from handlens_server.pictures import FeedPicture, check_picture
 
 __all__ = ["CheckedFeed", "CheckedItem", "FeedRefusedError", "Track", "check_feed", "untracked"]
@@ -125,7 +125,7 @@ class _Checker:
             item = read_item(row.values)
             return CheckedItem(row.line, item, None if item.image is None else self._picture(item.image))
         except ItemRefusedError as error:
-            return Refusal(row.line, _readable_id(row), error.code, str(error))
+            return Refusal(row.line, usable_id(row.values.get("item_id")), error.code, str(error))
 
     def _check_first(self, row: FeedRow) -> None:
         item_id = row.values.get("item_id")
@@ -148,8 +148,3 @@ class _Checker:
             return check_picture(self._folder, name, is_known=self._is_known)
         except ItemRefusedError as error:
             return error
-
-
-def _readable_id(row: FeedRow) -> str:
-    item_id = row.values.get("item_id")
-    return item_id[:200] if isinstance(item_id, str) else ""

@@ -46,9 +46,9 @@ class Config:
     trusted_proxies: int = 0  # how many proxies in front set X-Forwarded-For and -Proto
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"{_PREFIX}{name.upper()} is {getattr(self, name)}: give at least {least}")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"{_PREFIX}{name.upper()} is {getattr(self, name)}: give {least} to {most}")
 
     @property
     def repository_path(self) -> Path:
@@ -81,15 +81,15 @@ class Config:
         return cls(**values | {name: value for name, value in overrides.items() if value is not None})
 
 
-_LEAST = {
-    "enrolments_per_hour": 1,
-    "events_per_day": 1,
-    "token_days": 1,
-    "retention_days": 1,
-    "max_body_bytes": 1000,
-    "lock_seconds": 1,
-    "retry_after_seconds": 1,
-    "trusted_proxies": 0,
+_RANGES = {
+    "enrolments_per_hour": (1, 1_000_000),
+    "events_per_day": (1, 1_000_000),
+    "token_days": (1, 36_500),
+    "retention_days": (1, 36_500),
+    "max_body_bytes": (1000, 100_000_000),
+    "lock_seconds": (1, 600),
+    "retry_after_seconds": (1, 86_400),
+    "trusted_proxies": (0, 10),
 }
 
 

@@ -32,8 +32,8 @@ def current(config: Config, as_json: bool) -> None:
     from handlens_server.database import Database
     from handlens_server.schema import head_revision
 
-    database = Database(config)
-    found, head = database.revision(), head_revision()
+    with Database(config) as database:
+        found, head = database.revision(), head_revision()
     if as_json:
         echo_json({"database": str(database), "schema": found, "newest": head})
     else:

@@ -24,7 +24,7 @@ def list_command(config: Config, as_json: bool) -> None:
     from handlens_server.devices import list_devices
     from handlens_server.times import utc_now
 
-    with open_database(config).read() as session:
+    with open_database(config) as database, database.read() as session:
         found = [device.to_dict() for device in list_devices(session, utc_now())]
     if as_json:
         echo_json(found)
@@ -54,5 +54,5 @@ def _set_revoked(config: Config, device_id: str, is_revoked: bool) -> None:
     from handlens_server.database import open_database
     from handlens_server.devices import set_revoked
 
-    with open_database(config).session() as session:
+    with open_database(config) as database, database.session() as session:
         set_revoked(session, device_id, is_revoked)

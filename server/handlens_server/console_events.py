@@ -35,7 +35,7 @@ def export(config: Config, since: str | None, until: str | None, out: str) -> No
     from handlens_server.database import open_database
     from handlens_server.events import export_events
 
-    with open_database(config).read() as session:
+    with open_database(config) as database, database.read() as session:
         lines = export_events(session, _time(since), _time(until))
         if out == "-":
             for line in lines:
@@ -45,7 +45,9 @@ def export(config: Config, since: str | None, until: str | None, out: str) -> No
 
 
 @group.command()
-@click.option("--days", type=click.IntRange(1), help="Keep this many days, in place of HANDLENS_RETENTION_DAYS (365).")
+@click.option(
+    "--days", type=click.IntRange(1, 36_500), help="Keep this many days, in place of HANDLENS_RETENTION_DAYS (365)."
+)
 @server_options
 def prune(config: Config, days: int | None) -> None:
     """Delete the events that are older than they may be kept."""
@@ -54,7 +56,8 @@ def prune(config: Config, days: int | None) -> None:
     from handlens_server.times import utc_now
 
     kept = days or config.retention_days
-    gone = prune_events(open_database(config), utc_now(), kept)
+    with open_database(config) as database:
+        gone = prune_events(database, utc_now(), kept)
     click.echo(f"deleted {gone} events that were older than {kept} days")
 
 
@@ -70,8 +73,9 @@ def _write(path: Path, lines: Iterable[str]) -> int:
     count = 0
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
-            for count, line in enumerate(lines, start=1):
+            for line in lines:
                 file.write(f"{line}\n")
+                count += 1
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

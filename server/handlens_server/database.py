@@ -14,6 +14,7 @@ Rules:
     database = open_database(config, create=True)
     with database.session() as session:
         number = next_sequence(session, "catalogue")
+    database.close()
 """
 
 from __future__ import annotations
@@ -123,6 +124,12 @@ class Database:
         """
         require_current(self.revision(), str(self))
 
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the connections; they are made anew when needed."""
         self._engine.dispose()
@@ -169,12 +176,8 @@ def upgrade(config: Config) -> str:
     """
     if not config.database_url:
         _make_folder(config)
-    database = Database(config)
-    try:
-        with database.connection() as connection:
-            return upgrade_schema(connection, str(database))
-    finally:
-        database.close()
+    with Database(config) as database, database.connection() as connection:
+        return upgrade_schema(connection, str(database))
 
 
 def next_sequence(session: Session, name: str) -> int:

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
@@ -109,11 +109,10 @@ def _commit(database: Database, rows: Sequence[EmbeddingRow]) -> None:
     with database.session() as session:
         for row in rows:
             session.merge(row)
-        for item in _shown_by(session, [row.picture for row in rows]):
-            touch(session, item)
+        touch(session, _shown_by(session, [row.picture for row in rows]))
     fault_point("import.embedding.committed")
 
 
-def _shown_by(session: Session, pictures: Sequence[str]) -> Iterator[ItemRow]:
+def _shown_by(session: Session, pictures: Sequence[str]) -> list[ItemRow]:
     query = select(ItemRow).where(ItemRow.picture.in_(pictures), ~ItemRow.is_withdrawn).order_by(ItemRow.item_id)
-    yield from session.scalars(query)
+    return list(session.scalars(query))

@@ -4,8 +4,9 @@ Rules:
 
 1. An event is stored once by its `event_id`, however often and from however many requests it comes: the database's own
    key decides. A batch is one transaction.
-2. An exported line is the event as it came, with `device_id` and `received_at` added; lines stand in the order of
-   arrival. `since` is part of an export and `until` is not, so exports that follow one another overlap in nothing.
+2. An exported line is the event as it came, with `device_id` and `received_at` added, in ASCII, so that no reader takes
+   a character of a label for the end of a line. Lines stand in the order of arrival. `since` is part of an export and
+   `until` is not, so exports that follow one another overlap in nothing.
 3. Erasing a device deletes its events and its row.
 """
 
@@ -63,9 +64,10 @@ def erase_device(session: Session, token: str, now: datetime) -> int:
         TokenUnknownError, DeviceRevokedError: the device is refused.
     """
     device_id = claim(session, token, now).device_id
-    gone = session.execute(delete(EventRow).where(EventRow.device_id == device_id)).rowcount
+    gone = delete(EventRow).where(EventRow.device_id == device_id).returning(EventRow.event_id)
+    count = len(session.execute(gone).all())
     session.execute(delete(DeviceRow).where(DeviceRow.device_id == device_id))
-    return int(gone)
+    return count
 
 
 def export_events(session: Session, since: datetime | None = None, until: datetime | None = None) -> Iterator[str]:
@@ -78,7 +80,7 @@ def export_events(session: Session, since: datetime | None = None, until: dateti
     ordered = query.order_by(EventRow.received_at, EventRow.event_id)
     for record, device_id, received_at in session.execute(ordered.execution_options(yield_per=_FETCH)):
         event = json.loads(record) | {"device_id": device_id, "received_at": received_at}
-        yield json.dumps(event, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        yield json.dumps(event, separators=(",", ":"), sort_keys=True)
 
 
 def _insert(session: Session, device_id: str, batch: EventBatch, received_at: str) -> int:

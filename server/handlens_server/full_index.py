@@ -63,10 +63,11 @@ class FullIndex:
         """Take over what changed in the catalogue; how many items that were."""
         with self._refreshing:
             changed, newest = 0, self.sequence
-            for rows in session.execute(_changes(self.space, self.sequence)).partitions():
-                self._apply(rows)
-                changed += len(rows)
-                newest = max(newest, *(row.sequence for row in rows))
+            with session.execute(_changes(self.space, self.sequence)) as found:
+                for rows in found.partitions():
+                    self._apply(rows)
+                    changed += len(rows)
+                    newest = rows[-1].sequence
             self.sequence = newest
             return changed
 

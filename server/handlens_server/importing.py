@@ -155,24 +155,24 @@ def _change(session: Session, checked: CheckedFeed, options: ImportOptions, repo
     for chunk in in_chunks(checked.items):
         ids = [one.item.item_id for one in chunk]
         rows = {row.item_id: row for row in session.scalars(select(ItemRow).where(ItemRow.item_id.in_(ids)))}
-        for one in chunk:
-            _put(session, one, rows.get(one.item.item_id), checked.name, options, report)
+        changed = [_changed(one, rows.get(one.item.item_id), checked.name, options, report) for one in chunk]
+        put = [row for row in changed if row is not None]
+        touch(session, put)
+        session.add_all(put)
         session.flush()
     if options.withdraw_missing:
         listed = {one.item.item_id for one in checked.items} | {one.item_id for one in checked.refused}
         report.withdrawn = withdraw_items(session, _missing(session, checked.name, listed))
 
 
-def _put(
-    session: Session, one: CheckedItem, row: ItemRow | None, feed: str, options: ImportOptions, report: ImportReport
-) -> None:
+def _changed(
+    one: CheckedItem, row: ItemRow | None, feed: str, options: ImportOptions, report: ImportReport
+) -> ItemRow | None:
+    """The row of an item as its feed wants it, or None where it is so already."""
     values = _columns(one)
     if row is None:
-        row = ItemRow(item_id=one.item.item_id, feed=feed, is_withdrawn=False, **values)
-        touch(session, row)
-        session.add(row)
         report.added += 1
-        return
+        return ItemRow(item_id=one.item.item_id, feed=feed, is_withdrawn=False, **values)
     is_restored = row.is_withdrawn and options.restore
     is_changed = (row.record, row.picture) != (values["record"], values["picture"])
     if row.is_withdrawn and not is_restored:
@@ -180,11 +180,12 @@ def _put(
     report.restored += is_restored
     report.changed += is_changed
     report.unchanged += not is_changed
-    if is_changed or is_restored:
-        for name, value in values.items():
-            setattr(row, name, value)
-        row.is_withdrawn = row.is_withdrawn and not is_restored
-        touch(session, row)
+    if not is_changed and not is_restored:
+        return None
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.is_withdrawn = row.is_withdrawn and not is_restored
+    return row
 
 
 def _columns(one: CheckedItem) -> dict[str, Any]:

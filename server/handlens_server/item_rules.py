@@ -22,14 +22,14 @@ from urllib.parse import urlsplit
 from handlens.errors import DecodeError, HandlensError
 from handlens.wire.item import KINDS, OBJECT_TYPES, Item
 
-__all__ = ["CODES", "ItemLimits", "ItemRefusedError", "Refusal", "item_record", "read_item"]
+__all__ = ["CODES", "ItemLimits", "ItemRefusedError", "Refusal", "item_record", "read_item", "usable_id"]
 
 CODES: Mapping[str, str] = {
     "line-too-long": "the line is longer than a feed's lines may be",
     "not-utf8": "the line is not UTF-8",
     "not-json": "the line is not a JSON object",
     "wrong-columns": "the CSV row has not as many fields as the header, or a value that its mapping does not know",
-    "bad-id": "the id is missing, too long, or holds spaces at its ends or control characters",
+    "bad-id": "the id is missing, too long, holds control characters, or spaces at its ends",
     "duplicate-id": "the id stands on an earlier line of the feed",
     "other-feed": "the id belongs to an item of another feed",
     "unknown-kind": "the kind is not one of those that handlens knows",
@@ -49,6 +49,7 @@ CODES: Mapping[str, str] = {
 }
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: no text in UTF-8 has it
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a text may have lines and tabs
 
 
@@ -62,7 +63,7 @@ class ItemRefusedError(HandlensError):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refused row: its line in the feed, its id ("" where none could be read), and why."""
+    """A refused row: its line in the feed, its id ("" where it has none that an item can have), and why."""
 
     line: int
     item_id: str
@@ -129,17 +130,26 @@ def item_record(item: Item) -> str:
         raise ValueError("nested too deeply") from error
 
 
-def _check_id(item_id: object, limits: ItemLimits) -> None:
+def usable_id(item_id: object, limits: ItemLimits | None = None) -> str:
+    """The id, or "" when it is none that an item can have."""
+    try:
+        return _check_id(item_id, limits or ItemLimits())
+    except ItemRefusedError:
+        return ""
+
+
+def _check_id(item_id: object, limits: ItemLimits) -> str:
     if not isinstance(item_id, str) or not item_id:
         raise ItemRefusedError("bad-id", f"item_id is {_shown(item_id)}: give a text that names the item for good")
     if len(item_id) > limits.item_id:
         raise ItemRefusedError(
             "bad-id", f"item_id {_shown(item_id)} has {len(item_id)} characters: at most {limits.item_id}"
         )
-    if item_id != item_id.strip() or _CONTROL.search(item_id):
+    if item_id != item_id.strip() or _CONTROL.search(item_id) or _HALF.search(item_id):
         raise ItemRefusedError(
             "bad-id", f"item_id {_shown(item_id)} has spaces at its ends or control characters: take them out"
         )
+    return item_id
 
 
 def _check_word(values: Mapping[str, Any], name: str, known: tuple[str, ...], code: str) -> None:

@@ -108,12 +108,11 @@ class ColumnMapping:
         Raises:
             MappingError: it names the column and those there are.
         """
+        known = ", ".join(map(repr, header))[:300]
         for name, source in (*self.fields.items(), *self.attributes.items()):
             for column in source.columns():
                 if column not in header:
-                    raise MappingError(
-                        f"the mapping of {name} reads column {column!r}, the CSV has: {', '.join(header)[:300]}"
-                    )
+                    raise MappingError(f"the mapping of {name} reads column {column!r}, the CSV has: {known}")
 
     def item_values(self, row: Mapping[str, str]) -> dict[str, Any]:
         """The JSON object of an item, from one row of the CSV.

@@ -78,7 +78,7 @@ def _changing(path: Path) -> Response:
 
 
 def _constant(folder: Path, name: str, mimetype: str) -> Response:
-    if any(part.startswith(".") for part in name.split("/")):
+    if any(not part or part.startswith(".") for part in name.split("/")):
         raise NotFound("there is no such file in the repository")
     response = send_from_directory(folder.resolve(), name, mimetype=mimetype, max_age=_FOR_EVER)
     response.cache_control.public = True

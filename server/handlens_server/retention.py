@@ -32,4 +32,5 @@ def prune_events(database: Database, now: datetime, retention_days: int, *, step
 def _prune_some(database: Database, before: str, step: int) -> int:
     oldest = select(EventRow.event_id).where(EventRow.received_at < before).order_by(EventRow.received_at).limit(step)
     with database.session() as session:
-        return int(session.execute(delete(EventRow).where(EventRow.event_id.in_(oldest))).rowcount)
+        gone = delete(EventRow).where(EventRow.event_id.in_(oldest)).returning(EventRow.event_id)
+        return len(session.execute(gone).all())

@@ -102,4 +102,4 @@ def _give_place(server: Any, worker: Any) -> None:
 def _count_by_place(_server: Any, worker: Any) -> None:
     from prometheus_client import values
 
-    values.ValueClass = values.MultiProcessValue(lambda: worker.place)
+    values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]

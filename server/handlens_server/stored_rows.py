@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, and_, func, select
 from sqlalchemy.orm import Session
@@ -33,18 +34,13 @@ def load_rows(
         CatalogueError: the picture of an item has no embedding in `space`.
     """
     chosen = None if top is None else _best(session, matches, top)
-    for item_id, record, picture, parts, codes, thumbnail in session.execute(_rows(session, space)):
-        if chosen is not None and item_id not in chosen:
-            continue
-        item = parse_record(record)
-        if chosen is None and not matches(item):
-            continue
-        if picture is None:
-            yield item_id, encode_row(PackRow(item))
-        elif parts is None:
-            raise CatalogueError(f"item {item_id!r} has no embedding in {space}: run `handlens-server catalog embed`")
-        else:
-            yield item_id, encode_row(PackRow(item, decode_parts(parts, codes), thumbnail))
+    with session.execute(_rows(session, space)) as rows:
+        for row in rows:
+            if chosen is not None and row.item_id not in chosen:
+                continue
+            item = parse_record(row.record)
+            if chosen is not None or matches(item):
+                yield row.item_id, encode_row(_pack_row(item, row, space))
 
 
 def unembedded(session: Session, space: str) -> int:
@@ -57,9 +53,17 @@ def unembedded(session: Session, space: str) -> int:
 
 def _best(session: Session, matches: Callable[[Item], bool], top: int) -> set[str]:
     query = select(ItemRow.item_id, ItemRow.quality, ItemRow.record).where(~ItemRow.is_withdrawn)
-    found = session.execute(query.execution_options(yield_per=_READ))
-    ranked = ((-quality, item_id) for item_id, quality, record in found if matches(parse_record(record)))
-    return {item_id for _, item_id in heapq.nsmallest(top, ranked)}
+    with session.execute(query.execution_options(yield_per=_READ)) as rows:
+        ranked = ((-row.quality, row.item_id) for row in rows if matches(parse_record(row.record)))
+        return {item_id for _, item_id in heapq.nsmallest(top, ranked)}
+
+
+def _pack_row(item: Item, row: Any, space: str) -> PackRow:
+    if row.picture is None:
+        return PackRow(item)
+    if row.parts is None:
+        raise CatalogueError(f"item {item.item_id!r} has no embedding in {space}: run `handlens-server catalog embed`")
+    return PackRow(item, decode_parts(row.parts, row.codes), row.thumbnail)
 
 
 def _rows(session: Session, space: str) -> Executable:

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Every change to the catalogue, and every release, takes a number from `sequences` (`database.next_sequence`); the row
+1. Every change to the catalogue takes a number from `sequences` (`database.next_sequence`); the row
    is locked until the transaction ends, so numbers become visible in their order.
 2. An item is never deleted here, only withdrawn: what devices must forget has to be told to them.
 3. Times are ISO 8601 text in UTC, as in the wire records. Documents are JSON text, as in the wire records.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from sqlalchemy import Float, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["Base", "DeviceRow", "EmbeddingRow", "EventRow", "ItemRow", "PackRule", "PublishedRelease", "SequenceRow"]
+__all__ = ["Base", "DeviceRow", "EmbeddingRow", "EventRow", "ItemRow", "PackRule", "SequenceRow"]
 
 
 class Base(DeclarativeBase):
@@ -22,7 +22,7 @@ class Base(DeclarativeBase):
 
 
 class SequenceRow(Base):
-    """A counter: catalogue (changes of items), release (serial numbers)."""
+    """A counter: catalogue (changes of items)."""
 
     __tablename__ = "sequences"
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -68,16 +68,6 @@ class PackRule(Base):
     __tablename__ = "packs"
     name: Mapped[str] = mapped_column(String(61), primary_key=True)
     rule: Mapped[str] = mapped_column(Text)
-
-
-class PublishedRelease(Base):
-    """A release that was published: its record (JSON of `Release`), kept for its history."""
-
-    __tablename__ = "releases"
-    serial: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(61), unique=True)
-    published_at: Mapped[str] = mapped_column(String(40))
-    record: Mapped[str] = mapped_column(Text)
 
 
 class DeviceRow(Base):

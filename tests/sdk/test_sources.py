@@ -1,13 +1,14 @@
 """Sources: one suite for all of them, over a real catalogue, and what each does of its own."""
 
 import pytest
+from support.packs import state_header, upserts
 
 from handlens.geometry import WHOLE
 from handlens.results import Annotation, Neighbour, Query, Understanding
 from handlens.sources import AnnotationSource, VisualSource
 from handlens.store import Store
 from handlens.wire.item import Item
-from handlens.wire.pack import ItemEmbedding, PackHeader, PackRow
+from handlens.wire.pack import ItemEmbedding, PackRow
 
 ITEMS = [
     Item("photo-orange", "photo", "food", "Oranges on a tree", annotations={"orange": 1.0, "fruit": 0.5}),
@@ -31,9 +32,8 @@ def store(tmp_path):
 
 def install(store, items):
     rows = [PackRow(item, (ItemEmbedding(WHOLE, b"\1\2\3\4"),)) for item in items]
-    header = PackHeader("test", 1, "2026-01-01T00:00:00Z", "test-space", 4, len(rows), len(rows))
     with store.write() as writer:
-        writer.replace_pack(header, rows)
+        writer.apply(state_header(rows, "test", space="test-space", dim=4), upserts(rows))
 
 
 def neighbours(store, **similarities):

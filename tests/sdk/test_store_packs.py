@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.packs import delta, state_header, upserts
 
-from handlens.errors import DecodeError, IncompatibleError, NotReadyError, UnknownPackError
+from handlens.errors import DecodeError, HashMismatchError, IncompatibleError, NotReadyError, UnknownPackError
 from handlens.geometry import WHOLE, Box
-from handlens.store import Slot, Store
+from handlens.store import PackState, Slot, Store
 from handlens.wire.item import KINDS, OBJECT_TYPES, Item
-from handlens.wire.pack import ItemEmbedding, PackHeader, PackRow
+from handlens.wire.pack import ItemEmbedding, PackDelete, PackRow, parse_change
 
 HAMMER = Item("hammer", "photo", "tool", "Claw hammer", annotations={"hammer": 1.0, "hand tool": 0.5}, locale="en")
 SOUP = Item("soup", "recipe", "food", "Pumpkin soup", text="Warm, with ginger.", annotations={"pumpkin": 0.9})
@@ -22,15 +23,15 @@ def part(*values, box=WHOLE):
     return ItemEmbedding(box, np.array(values, np.int8).tobytes())
 
 
-def header(rows, pack="demo", **changes):
-    vectors = sum(len(row.embeddings) for row in rows)
-    fields = {"sequence": 1, "as_of": "2026-01-01T00:00:00Z", "space": "e1", "dim": 2, "items": len(rows)}
-    return PackHeader(pack=pack, **{**fields, "vectors": vectors, **changes})
-
-
 def install(store, rows, pack="demo", **changes):
     with store.write() as writer:
-        writer.replace_pack(header(rows, pack, **changes), rows)
+        writer.apply(state_header(rows, pack, **changes), upserts(rows))
+
+
+def change(store, old, new, **changes):
+    with store.write() as writer:
+        writer.remember()
+        writer.apply(*delta(old, new, **changes))
 
 
 ROWS = [
@@ -56,22 +57,63 @@ def test_a_pack_comes_back_as_it_was_written(store):
     assert [found[id].box for id in ids] == [WHOLE, Box(0.1, 0.2, 0.5, 0.75), WHOLE]
     assert store.thumbnail(found[ids[0]].item_key) == b"WebP-hammer"
     assert store.thumbnail(found[ids[2]].item_key) is None
-    assert store.packs() == (header(ROWS),)
+    digest = state_header(ROWS).digest
+    assert store.packs() == (PackState("demo", 1, "2026-01-01T00:00:00Z", "e1", 2, items=3, vectors=3, digest=digest),)
 
 
-def test_replacing_a_pack_leaves_no_row_of_the_old_state_and_uses_no_key_again(store):
+def keys_of(store):
+    return {found.item.item_id: found.item_key for found in store.items_of(store.vectors()[0].tolist()).values()}
+
+
+def test_a_base_leaves_exactly_its_rows_and_touches_none_that_stay_the_same(store):
     install(store, ROWS)
-    old_ids = store.vectors()[0]
-    old_keys = {found.item_key for found in store.items_of(old_ids.tolist()).values()}
-    install(store, ROWS[:1], sequence=2)
-    ids, _ = store.vectors()
-    assert not set(ids) & set(old_ids)
-    assert not {found.item_key for found in store.items_of(ids.tolist()).values()} & old_keys
-    assert store.items_of(old_ids.tolist()) == {}
+    old_ids, old_keys = store.vectors()[0], keys_of(store)
+    changed = [ROWS[0], PackRow(MARTEAU, (part(5, 5),))]
+    install(store, changed, sequence=2)
+    ids, stored = store.vectors()
+    assert stored.tolist() == [[127, 3], [4, -127], [5, 5]]
+    assert ids[:2].tolist() == old_ids[:2].tolist()
+    assert ids[2] not in old_ids
+    assert keys_of(store)["hammer"] == old_keys["hammer"]
+    assert keys_of(store)["marteau"] not in old_keys.values()
+    assert store.items_of(old_ids[2:].tolist()) == {}
     assert [hit.item for hit in store.search_text({"pumpkin": 1.0, "hammer": 1.0}, limit=9)] == [HAMMER]
-    assert store.stats().items == 1
-    assert store.stats().vectors == 2
-    assert store.stats().thumbnails == 1
+    assert (store.stats().items, store.stats().vectors, store.stats().thumbnails) == (2, 3, 1)
+
+
+def test_a_delta_changes_adds_and_removes(store):
+    install(store, ROWS)
+    new = [ROWS[0], PackRow(MARTEAU, (part(9, 9),)), PackRow(Item("saw", "photo", "tool", "Saw"), (part(1, 0),))]
+    change(store, ROWS, new)
+    assert store.packs()[0].sequence == 2
+    assert sorted(keys_of(store)) == ["hammer", "marteau", "saw"]
+    assert store.search_text({"pumpkin": 1.0}, limit=1) == []
+
+
+def test_a_delta_of_another_state_is_refused(store):
+    install(store, ROWS, sequence=3)
+    with pytest.raises(IncompatibleError, match="is for state 1 in 'e1', the store holds state 3"):
+        change(store, ROWS, ROWS[:1])
+    with pytest.raises(IncompatibleError, match="the store holds nothing"):
+        change(store, ROWS, ROWS[:1], pack="other")
+
+
+@pytest.mark.parametrize("wrong", [{"digest": "0" * 64}, {"items": 4}, {"vectors": 9}])
+def test_a_state_that_is_not_the_promised_one_is_refused_and_the_old_one_stays(store, wrong):
+    install(store, ROWS)
+    before = store.packs()
+    with pytest.raises(HashMismatchError, match="fetch the base"):
+        change(store, ROWS, ROWS[:1], **wrong)
+    assert store.packs() == before
+    assert store.stats().items == 3
+
+
+def test_deleting_what_is_not_there_changes_nothing(store):
+    install(store, ROWS)
+    header, _ = delta(ROWS, ROWS, changes=1)
+    with store.write() as writer:
+        writer.apply(header, [PackDelete("nobody")])
+    assert store.stats().items == 3
 
 
 def test_packs_stand_beside_each_other_and_one_can_be_dropped(store):
@@ -140,7 +182,7 @@ def test_an_unknown_pack_is_named_beside_the_known_ones(store):
 
 def test_a_pack_of_another_embedding_space_is_refused_beside_others_but_may_replace_itself(store):
     install(store, ROWS, "tools")
-    with pytest.raises(IncompatibleError, match=r"'e2' \(2\), the installed pack 'tools' of 'e1' \(2\)"):
+    with pytest.raises(IncompatibleError, match=r"install packs of one embedder"):
         install(store, ROWS, "rest", space="e2")
     install(store, [PackRow(SOUP, (part(1, 2, 3),))], "tools", space="e2", dim=3)
     assert store.vectors()[1].tolist() == [[1, 2, 3]]
@@ -152,8 +194,6 @@ def test_a_pack_of_another_embedding_space_is_refused_beside_others_but_may_repl
         ([PackRow(SOUP), PackRow(SOUP)], {}, "'soup' of pack 'demo' comes twice"),
         ([PackRow(SOUP, (part(1, 2, 3),))], {}, "zero or not 2 bytes"),
         ([PackRow(SOUP, (part(0, 0),))], {}, "zero or not 2 bytes"),
-        ([PackRow(SOUP)], {"items": 2}, "1 items and 0 vectors, its header promises 2 and 0"),
-        ([PackRow(Item("a", "photo", "tool", "\ud800"))], {}, "not Unicode"),
     ],
 )
 def test_a_malformed_pack_is_refused_and_the_old_one_stays(store, rows, changes, message):
@@ -162,6 +202,14 @@ def test_a_malformed_pack_is_refused_and_the_old_one_stays(store, rows, changes,
         install(store, rows, **changes)
     assert store.stats().items == 3
     assert store.generation() == 1
+
+
+def test_text_that_is_not_unicode_is_refused(store):
+    line = (
+        b'{"embeddings":[],"item":{"item_id":"a","kind":"photo","object_type":"tool","title":"\\ud800"},"thumbnail":""}'
+    )
+    with pytest.raises(DecodeError, match="not Unicode"), store.write() as writer:
+        writer.apply(state_header([PackRow(SOUP)]), [parse_change(line, dim=2)])
 
 
 def test_a_document_is_kept_under_its_name_and_a_missing_one_is_named(store):
@@ -204,7 +252,9 @@ def test_more_items_than_are_kept_parsed_are_all_answered(store):
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = texts.filter(str.strip)
 fractions = st.floats(0, 1)
-boxes = st.tuples(fractions, fractions, fractions, fractions).filter(lambda e: e[0] < e[2] and e[1] < e[3])
+# As the wire rounds them.
+spans = st.integers(0, 99_999).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 100_000)))
+boxes = st.tuples(spans, spans).map(lambda xy: [edge / 100_000 for edge in (xy[0][0], xy[1][0], xy[0][1], xy[1][1])])
 items = st.builds(
     Item,
     item_id=names,
@@ -226,15 +276,68 @@ pack_rows = st.builds(PackRow, items, st.lists(embeddings, max_size=3).map(tuple
 @given(states=st.lists(st.lists(pack_rows, max_size=6, unique_by=lambda row: row.item.item_id), min_size=1, max_size=3))
 def test_whatever_states_a_pack_goes_through_the_last_one_is_what_the_store_holds(tmp_path_factory, states):
     with Store.open(tmp_path_factory.mktemp("store"), create=True) as store:
-        for rows in states:
-            install(store, rows)
-        ids, stored_codes = store.vectors()
-        found = store.items_of(ids.tolist())
+        for sequence, rows in enumerate(states, start=1):
+            install(store, rows, sequence=sequence)
+        parts, _ = contents(store)
         expected = [(row.item, entry.box, entry.code) for row in states[-1] for entry in row.embeddings]
-        assert [
-            (found[id].item, found[id].box, code.tobytes()) for id, code in zip(ids, stored_codes, strict=True)
-        ] == expected
-        for id in ids.tolist():
-            thumbnail = next(row.thumbnail for row in states[-1] if row.item == found[id].item)
-            assert (store.thumbnail(found[id].item_key) or b"") == thumbnail
+        assert parts == sorted(expected, key=repr)
+        for found in store.items_of(store.vectors()[0].tolist()).values():
+            thumbnail = next(row.thumbnail for row in states[-1] if row.item == found.item)
+            assert (store.thumbnail(found.item_key) or b"") == thumbnail
         store.check()
+
+
+def contents(store):
+    ids, stored_codes = store.vectors()
+    found = store.items_of(ids.tolist())
+    parts = [
+        (found[id].item, found[id].box, code.tobytes()) for id, code in zip(ids.tolist(), stored_codes, strict=True)
+    ]
+    return sorted(parts, key=repr), store.packs()
+
+
+row_lists = st.lists(pack_rows, max_size=6, unique_by=lambda row: row.item.item_id)
+
+
+@settings(max_examples=40, deadline=None)
+@given(old=row_lists, new=row_lists, by_delta=st.booleans())
+def test_going_back_brings_the_former_release_back_row_by_row(tmp_path_factory, old, new, by_delta):
+    with Store.open(tmp_path_factory.mktemp("store"), create=True) as store:
+        with store.write() as writer:
+            writer.apply(state_header(old), upserts(old))
+            writer.set_document("release", "old")
+        before = contents(store)
+        with store.write() as writer:
+            writer.remember()
+            if by_delta:
+                writer.apply(*delta(old, new))
+            else:
+                writer.apply(state_header(new, sequence=2), upserts(new))
+            writer.set_document("release", "new")
+        assert store.former_document("release") == "old"
+        with store.write() as writer:
+            writer.go_back()
+        assert contents(store) == before
+        assert store.document("release") == "old"
+        assert store.former_document("release") is None
+        store.check()
+
+
+def test_going_back_needs_a_former_release(store):
+    install(store, ROWS)
+    with pytest.raises(NotReadyError, match="no former release"), store.write() as writer:
+        writer.go_back()
+
+
+def test_a_pack_that_came_with_the_release_goes_with_it_and_a_dropped_one_stays_away(store):
+    install(store, ROWS[:1], "tools")
+    install(store, ROWS[1:2], "food")
+    with store.write() as writer:
+        writer.set_document("release", "old")
+    with store.write() as writer:
+        writer.remember()
+        writer.drop_pack("food")
+        writer.apply(state_header(ROWS[2:], "french"), upserts(ROWS[2:]))
+    with store.write() as writer:
+        writer.go_back()
+    assert [pack.pack for pack in store.packs()] == ["tools"]

@@ -11,12 +11,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.packs import state_header, upserts
 
 from handlens.errors import NotReadyError, StoreCorruptError, StoreError, StoreVersionError
 from handlens.geometry import WHOLE
 from handlens.store import Store
 from handlens.wire.item import Item
-from handlens.wire.pack import ItemEmbedding, PackHeader, PackRow
+from handlens.wire.pack import ItemEmbedding, PackRow
 
 SDK = Path(__file__).parents[2] / "sdk"
 
@@ -27,9 +28,9 @@ def rows(count):
 
 
 def install(store, count, *, stream=None):
-    header = PackHeader("demo", 1, "2026-01-01T00:00:00Z", "e1", 2, count, count)
+    every = list(rows(count))
     with store.write() as writer:
-        writer.replace_pack(header, rows(count) if stream is None else stream)
+        writer.apply(state_header(every), upserts(every) if stream is None else stream)
 
 
 def state(store):
@@ -64,7 +65,7 @@ def drop_both(store):
 
 def test_a_writer_that_raises_in_the_middle_leaves_everything_as_before(store):
     def breaks():
-        yield from rows(10)
+        yield from upserts(rows(10))
         raise OSError("the download broke off")
 
     before = state(store)
@@ -84,12 +85,13 @@ def test_a_process_killed_in_mid_transaction_leaves_the_old_state(store, tmp_pat
     script = """
 import itertools, sys, time
 from pathlib import Path
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
+sys.path[:0] = [sys.argv[1], sys.argv[2], sys.argv[2] + "/.."]
 from test_store_state import install, rows
+from support.packs import upserts
 from handlens.store import Store
 
 def stream():
-    yield from rows(5000)
+    yield from upserts(rows(5000))
     print("written", flush=True)
     time.sleep(60)
 
@@ -140,7 +142,7 @@ def test_another_process_reads_the_old_state_while_a_transaction_is_open_and_the
     script = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
+sys.path[:0] = [sys.argv[1], sys.argv[2], sys.argv[2] + "/.."]
 from test_store_state import state
 from handlens.store import Store
 print(state(Store.open(Path(sys.argv[3]))))
@@ -153,7 +155,7 @@ print(state(Store.open(Path(sys.argv[3]))))
     seen = []
 
     def stream():
-        yield from rows(50)
+        yield from upserts(rows(50))
         seen.append(elsewhere())
 
     install(store, 50, stream=stream())
@@ -213,7 +215,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(store, tmp_path):
     store.close()
     path = tmp_path / "data" / "store.db"
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 2")
+    db.execute("PRAGMA user_version = 3")
     db.close()
     before = path.read_bytes()
     for create in (True, False):

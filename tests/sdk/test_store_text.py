@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.packs import state_header, upserts
 
 from handlens.store import Store
 from handlens.wire.item import Item
-from handlens.wire.pack import PackHeader, PackRow
+from handlens.wire.pack import PackRow
 
 ITEMS = [
     Item("avocado", "photo", "food", "Ripe avocado", annotations={"avocado": 1.0, "fruit": 0.6}, locale="en"),
@@ -24,8 +25,8 @@ ITEMS = [
 def store(tmp_path_factory):
     with Store.open(tmp_path_factory.mktemp("store"), create=True) as opened:
         with opened.write() as writer:
-            header = PackHeader("demo", 1, "2026-01-01T00:00:00Z", "e1", 2, len(ITEMS), 0)
-            writer.replace_pack(header, [PackRow(item) for item in ITEMS])
+            rows = [PackRow(item) for item in ITEMS]
+            writer.apply(state_header(rows), upserts(rows))
         yield opened
 
 

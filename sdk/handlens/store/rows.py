@@ -101,7 +101,9 @@ class RowTable:
     def _write(self, batch: list[PackUpsert]) -> None:
         for upsert in batch:
             self._check(upsert.row)
-        fresh = batch if self._is_empty else [upsert for upsert in batch if self._make_way(upsert)]
+        fresh = (
+            batch if self._is_empty and self._keep is None else [upsert for upsert in batch if self._make_way(upsert)]
+        )
         try:
             self._insert(fresh)
         except UnicodeEncodeError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # documented there, defined in _payload
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater

@@ -52,18 +52,11 @@ def _releases() -> None:
         sa.Column("name", sa.String(40), primary_key=True),
         sa.Column("value", sa.Integer, nullable=False),
     )
-    op.bulk_insert(sequences, [{"name": "catalogue", "value": 0}, {"name": "release", "value": 0}])
+    op.bulk_insert(sequences, [{"name": "catalogue", "value": 0}])
     op.create_table(
         "packs",
         sa.Column("name", sa.String(61), primary_key=True),
         sa.Column("rule", sa.Text, nullable=False),
-    )
-    op.create_table(
-        "releases",
-        sa.Column("serial", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("name", sa.String(61), nullable=False, unique=True),
-        sa.Column("published_at", sa.String(40), nullable=False),
-        sa.Column("record", sa.Text, nullable=False),
     )
 
 
