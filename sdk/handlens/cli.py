@@ -294,7 +294,7 @@ def _remembered(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _remember(settings: dict[str, Any]) -> None:
-    from handlens.sync.durable import write_durably
+    from handlens.durable import write_durably
 
     if settings["server_url"] is not None:
         kept = {"server_url": settings["server_url"]}

@@ -195,16 +195,12 @@ class Lens:
 
         with locked(self.options.data_path):
             release = go_back(self._opened(), self.options.data_path)
-            self.reindex(progress=progress)
+            self._index(progress or no_progress)
         return release
 
     def reindex(self, *, progress: Progress | None = None) -> None:
-        """Bring the index file up to date with the store's vectors; exact search answers until it is done."""
-        store = self._opened()
-        spec = read_spec(self._model_folder(store, "embedder"), "embedder")
-        self._renew(store)
-        build_index(store, self.options.data_path, self.options, spec, progress=progress or no_progress)
-        self._renew(store)
+        """Build the index file anew from the store's vectors."""
+        self._index(progress or no_progress, anew=True)
 
     def feedback(
         self,
@@ -358,8 +354,16 @@ class Lens:
             chosen = None if packs is None else tuple(dict.fromkeys(packs))
             wish = Wish(self.outbox.device_id(), options.channel, chosen, max_bytes)
             report = sync_release(store, data_dir, repository, transport, wish, progress)
-            self.reindex(progress=progress)
+            self._index(progress)
         return report
+
+    def _index(self, progress: Progress, *, anew: bool = False) -> None:
+        """Bring index file and engine up to date with the store; exact search answers until the file is there."""
+        store = self._opened()
+        spec = read_spec(self._model_folder(store, "embedder"), "embedder")
+        self._renew(store)
+        build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
+        self._renew(store)
 
     def _transport(self, allow: Callable[[], bool] | None) -> HttpTransport:
         from handlens.sync.transport import HttpTransport
@@ -554,7 +558,9 @@ def _parsed(read: Callable[[str], T], store: Store, name: str) -> T:
     try:
         return read(store.document(name))
     except DecodeError as error:
-        raise StoreCorruptError(f"the store's {name} is malformed ({error}): install the release again") from error
+        raise StoreCorruptError(
+            f"the store's {name} is malformed ({error}): sync again, or install the release again"
+        ) from error
 
 
 def _now() -> datetime:

@@ -181,7 +181,7 @@ def upgrade(config: Config) -> str:
 
 
 def next_sequence(session: Session, name: str) -> int:
-    """The next number of the counter `name` (catalogue or release); other writers wait until this transaction ends."""
+    """The next number of the counter `name`; other writers wait until this transaction ends."""
     step = update(SequenceRow).where(SequenceRow.name == name).values(value=SequenceRow.value + 1)
     value = session.execute(step.returning(SequenceRow.value)).scalar_one_or_none()
     if value is None:

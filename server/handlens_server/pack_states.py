@@ -23,7 +23,7 @@ from pathlib import Path
 
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.sync.durable import sync_folder
+from handlens.durable import sync_folder
 from handlens.wire.fields import load_object
 from handlens.wire.pack import (
     PackHeader,

@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.sync.durable import write_durably
+from handlens.durable import write_durably
 from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile
 from handlens_server.config import Config
 from handlens_server.database import Database

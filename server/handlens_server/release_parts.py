@@ -9,7 +9,7 @@ from pathlib import Path
 
 from handlens.blend import Policy
 from handlens.errors import DecodeError, HandlensError
-from handlens.sync.durable import write_durably
+from handlens.durable import write_durably
 from handlens.wire.model import ModelSpec
 from handlens.wire.release import ModelFiles, ReleaseFile
 from handlens.wire.taxonomy import Taxonomy

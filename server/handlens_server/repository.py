@@ -37,7 +37,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.sync.durable import write_durably
+from handlens.durable import write_durably
 from handlens.wire.release import ReleaseFile
 from handlens_server.key_files import OFFLINE, Keys
 

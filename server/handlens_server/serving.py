@@ -11,7 +11,11 @@ Rules:
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +23,18 @@ import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
+from handlens.errors import HandlensError
 from handlens_server.config import Config
 from handlens_server.database import upgrade
 from handlens_server.logs import configure_logs, logging_settings
 
-__all__ = ["ServerOptions", "serve"]
+__all__ = ["ListenError", "ServerOptions", "serve"]
+
+_BACKLOG = 1024  # connections that wait to be accepted
+
+
+class ListenError(HandlensError):
+    """The server's address cannot be listened on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +54,44 @@ def serve(config: Config, options: ServerOptions) -> None:
     """Serve until a signal ends it. The address is printed when the server listens.
 
     Raises:
-        DatabaseError: the database cannot be reached or upgraded.
+        DatabaseError: the database cannot be reached or upgraded. ListenError: the address cannot be listened on.
     """
     upgrade(config)
-    configure_logs()
-    with tempfile.TemporaryDirectory(prefix="handlens-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        _Server(config, options).run()
+    with _listen(options) as listener, _metrics_folder():
+        configure_logs()
+        _Server(config, options, listener.detach()).run()
+
+
+def _listen(options: ServerOptions) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        return socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        where = f"{options.host} port {options.port}"
+        raise ListenError(f"{where} cannot be listened on ({error.strerror}): give another --host or --port") from error
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[None]:
+    """A folder for the counts of this process's workers. Workers leave through here too, and take nothing with them."""
+    owner, folder = os.getpid(), tempfile.mkdtemp(prefix="handlens-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, set up from our options and no file."""
 
-    def __init__(self, config: Config, options: ServerOptions) -> None:
-        self._config, self._options = config, options
+    def __init__(self, config: Config, options: ServerOptions, listener: int) -> None:
+        self._config, self._options, self._listener = config, options, listener
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in _settings(self._options).items():
+        for name, value in _settings(self._options, self._listener).items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
@@ -70,10 +101,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         return create_app(self._config)
 
 
-def _settings(options: ServerOptions) -> dict[str, Any]:
-    host = f"[{options.host}]" if ":" in options.host else options.host
+def _settings(options: ServerOptions, listener: int) -> dict[str, Any]:
     return {
-        "bind": f"{host}:{options.port}",
+        "bind": f"fd://{listener}",
         "workers": options.workers,
         "worker_class": "gthread",
         "threads": options.threads,

@@ -5,32 +5,39 @@ import shutil
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
+from support.backend import Backend
+from support.catalogue import some_items, write_feed
 from support.paths import QUERIES
 
 from handlens import (
     Box,
-    DecodeError,
+    BudgetError,
+    BusyError,
+    DownloadError,
     HandlensError,
+    HashMismatchError,
     ImageError,
-    IncompatibleError,
     Lens,
     ModelError,
     NotReadyError,
+    OfflineError,
     Options,
     OptionsError,
     StoreCorruptError,
-    StoreError,
     StoreVersionError,
+    SyncError,
     UnknownPackError,
 )
-from handlens.wire.pack import read_pack, write_pack
+from handlens_server.packs import Rule
 
 TAJ = QUERIES / "images" / "taj-mahal.jpg"
 HORSES = QUERIES / "images" / "horses.jpg"
@@ -89,7 +96,8 @@ class TestSearch:
     def test_the_answer_is_plain_json(self, lens: Lens) -> None:
         answer = json.loads(json.dumps(lens.search(TAJ).to_dict()))
         assert answer["served_by"] == "device"
-        assert answer["as_of"] == "2026-01-01T00:00:00Z"
+        assert answer["release"] == "test-1"
+        assert answer["as_of"].endswith("Z")
         assert answer["objects"][0]["sections"][0]["matches"][0]["why"]["rule"]
         assert set(answer["timings_ms"]) == {"decode", "detect", "embed", "index", "understand", "sources", "blend"}
 
@@ -161,106 +169,352 @@ class TestIndexChoice:
             assert other.status().index.startswith("hnsw (")
 
 
+def targets(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in (folder / "targets").rglob(pattern) if path.is_file())
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 class TestInstall:
     def test_what_was_installed_is_told(self, lens: Lens) -> None:
         status = lens.status()
-        assert (status.release, status.as_of) == ("test-1", "2026-01-01T00:00:00Z")
+        assert (status.release, status.former, status.outbox) == ("test-1", "", 0)
+        assert 0 <= status.age_days < 1
         assert [pack.pack for pack in status.packs] == ["demo"]
         assert json.loads(json.dumps(status.to_dict()))["store_bytes"] > 0
-
-    def test_a_lens_sees_what_another_installs(self, tmp_path: Path, release: Path) -> None:
-        with Lens(Options(data_dir=tmp_path)) as writer, Lens(Options(data_dir=tmp_path)) as reader:
-            writer.install(release)
-            assert reader.status().release == "test-1"
-            change_release(release, tmp_path / "next", lambda values: values.update(release="test-2"))
-            writer.install(tmp_path / "next")
-            assert reader.status().release == "test-2"
 
     def test_progress_is_told_to_the_end(self, tmp_path: Path, release: Path) -> None:
         heard: dict[str, tuple[int, int]] = {}
         with Lens(Options(data_dir=tmp_path, index="hnsw")) as lens:
-            lens.install(release, progress=lambda step, done, total: heard.update({step: (done, total)}))
-        assert set(heard) == {"verify", "pack demo", "index"}
+            report = lens.install(release, progress=lambda step, done, total: heard.update({step: (done, total)}))
+        assert set(heard) == {"download", "pack demo", "index"}
         assert all(done == total for done, total in heard.values())
+        assert (report.release, report.changed, report.packs) == ("test-1", True, ("demo",))
+
+    def test_installing_again_changes_nothing_and_reads_little(self, own_device: Path, release: Path) -> None:
+        with Lens(Options(data_dir=own_device)) as lens:
+            report = lens.install(release)
+        assert not report.changed
+        assert report.bytes_received < 4000
 
     def test_installing_again_repairs_a_damaged_model(self, own_device: Path, release: Path) -> None:
         (broken,) = (own_device / "models").glob("embedder-*/model.tflite")
         broken.write_bytes(b"gone")
         with Lens(Options(data_dir=own_device)) as lens:
-            with pytest.raises(ModelError, match="install the models again"):
+            with pytest.raises(ModelError, match="sync again, or install the release again"):
                 lens.search(TAJ)
             lens.install(release)
             assert lens.search(TAJ).objects[0].type == "place"
 
-    @pytest.mark.parametrize("path", ["packs/demo.pack", "models/embedder/model.tflite", "policy.json"])
+    @pytest.mark.parametrize("name", ["*.base-*.pack", "*.model.tflite", "*.one.json"])
     def test_a_damaged_file_is_refused_and_the_old_release_goes_on(
-        self, own_device: Path, own_release: Path, path: str
+        self, own_device: Path, tmp_path: Path, shop: Shop, name: str
     ) -> None:
-        data = bytearray((own_release / path).read_bytes())
-        data[len(data) // 2] ^= 1
-        (own_release / path).write_bytes(data)
-        with Lens(Options(data_dir=own_device)) as lens:
+        bundle = shop.backend.bundle(tmp_path / "bundle")
+        for path in targets(bundle, name):
+            flip(path)
+        with Lens(Options(data_dir=own_device, trusted_root=shop.backend.root)) as lens:
             before = told(lens, TAJ)
-            with pytest.raises(StoreCorruptError, match="copy the release again"):
-                lens.install(own_release)
+            with pytest.raises(HashMismatchError, match="sync again"):
+                lens.install(bundle)
             assert told(lens, TAJ) == before
 
     def test_a_missing_file_is_named(self, tmp_path: Path, own_release: Path) -> None:
-        (own_release / "taxonomy.json").unlink()
-        with Lens(Options(data_dir=tmp_path / "d")) as lens, pytest.raises(StoreError, match="taxonomy.json"):
+        (taxonomy,) = targets(own_release / "targets" / "taxonomies" / "..", "*/taxonomies/*") or targets(
+            own_release, "taxonomies/*"
+        )
+        taxonomy.unlink()
+        with Lens(Options(data_dir=tmp_path / "d")) as lens, pytest.raises(DownloadError, match="taxonomies"):
             lens.install(own_release)
 
     def test_a_folder_that_is_no_release_is_refused(self, tmp_path: Path) -> None:
-        with Lens(Options(data_dir=tmp_path / "d")) as lens, pytest.raises(StoreError, match="release.json"):
+        with Lens(Options(data_dir=tmp_path / "d")) as lens, pytest.raises(DownloadError, match="copy the release"):
             lens.install(tmp_path)
 
-    def test_a_pack_of_another_embedder_is_refused_by_name(
-        self, tmp_path: Path, own_device: Path, release: Path
-    ) -> None:
-        def other_space(folder: Path) -> None:
-            header, rows = read_pack(folder / "packs/demo.pack")
-            write_pack(folder / "packs/demo.pack", replaced(header, space="someone-else"), list(rows))
-
-        change_release(release, tmp_path / "other", lambda values: None, other_space)
+    def test_a_release_of_another_operator_is_refused(self, own_device: Path, tmp_path: Path, shop: Shop) -> None:
         with Lens(Options(data_dir=own_device)) as lens:
             before = told(lens, TAJ)
-            with pytest.raises(IncompatibleError, match="someone-else.*build the pack again"):
-                lens.install(tmp_path / "other")
+            with pytest.raises(SyncError):
+                lens.install(shop.backend.bundle(tmp_path / "bundle"))
             assert told(lens, TAJ) == before
 
-    def test_a_malformed_policy_is_refused_whole(self, tmp_path: Path, own_device: Path, release: Path) -> None:
-        change_release(
-            release, tmp_path / "other", lambda values: None, lambda folder: (folder / "policy.json").write_text("{}")
+
+class Shop:
+    """A backend on the network whose catalogue changes: each test's devices are its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.backend = Backend(folder)
+        self.items = some_items(12, 60)
+        self.backend.define("demo")
+        self.count = 0
+        self.publish("one")
+
+    def publish(self, name: str | None = None, *, define: dict[str, Rule] | None = None) -> Any:
+        """Import the items as they are and make a release."""
+        self.count += 1
+        feed = write_feed(self.folder / f"feed-{self.count}", self.items)
+        self.backend.add(feed, withdraw_missing=True)
+        for pack, rule in (define or {}).items():
+            self.backend.define(pack, rule)
+        return self.backend.publish(name=name)
+
+    def device(self, folder: Path, url: str, **settings: Any) -> Lens:
+        options = Options(
+            data_dir=folder, server_url=url, trusted_root=self.backend.root, retries=0, timeout=5, **settings
         )
-        with Lens(Options(data_dir=own_device)) as lens:
-            with pytest.raises(DecodeError, match="policy"):
-                lens.install(tmp_path / "other")
-            assert lens.status().release == "test-1"
+        return Lens(options)
 
 
-def replaced(record: Any, **change: Any) -> Any:
-    import dataclasses
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"))
 
-    return dataclasses.replace(record, **change)
+
+@pytest.fixture(scope="module")
+def url(shop: Shop) -> Iterator[str]:
+    with shop.backend.serve() as address:
+        yield address
 
 
-def change_release(
-    release: Path,
-    target: Path,
-    change: Callable[[dict[str, Any]], None],
-    edit: Callable[[Path], object] = lambda folder: None,
-) -> None:
-    """Copy a release, edit its files, and make release.json vouch for them."""
-    import hashlib
+@pytest.fixture
+def own_shop(tmp_path: Path, shop: Shop) -> Shop:
+    """A copy of the shop as it was first, for a test that changes it; `own_url` serves it."""
+    copied = Shop.__new__(Shop)
+    copied.folder, copied.items, copied.count = tmp_path / "shop", [dict(item) for item in shop.items], shop.count
+    shutil.copytree(shop.folder, copied.folder)
+    copied.backend = Backend(copied.folder)
+    return copied
 
-    shutil.copytree(release, target)
-    edit(target)
-    values = json.loads((target / "release.json").read_text("utf-8"))
-    change(values)
-    for path, file in values["files"].items():
-        data = (target / path).read_bytes()
-        file.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-    (target / "release.json").write_text(json.dumps(values), "utf-8")
+
+@pytest.fixture
+def own_url(own_shop: Shop) -> Iterator[str]:
+    with own_shop.backend.serve() as address:
+        yield address
+
+
+def titles(lens: Lens, word: str) -> set[str]:
+    """What the catalogue on the device has to say about a word, through a search of a photo with it."""
+    with sqlite3.connect(lens.options.data_path / "store.db") as database:
+        rows = database.execute("SELECT record FROM items").fetchall()
+    database.close()
+    return {item["title"] for (record,) in rows for item in [json.loads(record)] if word in item["title"]}
+
+
+class TestSync:
+    def test_a_device_follows_the_catalogue(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        with own_shop.device(tmp_path / "device", own_url) as lens:
+            first = lens.sync()
+            assert (first.release, first.changed, first.packs) == ("one", True, ("demo",))
+            assert lens.search(TAJ).release == "one"
+            own_shop.items[0]["title"] = "A title that was changed"
+            gone = own_shop.items.pop()["title"]
+            own_shop.publish("two")
+            second = lens.sync()
+            assert (second.release, second.changes) == ("two", 2)
+            assert second.bytes_received < first.bytes_received / 100
+            assert titles(lens, "was changed") == {"A title that was changed"}
+            assert not titles(lens, gone)
+            assert lens.search(TAJ).release == "two"
+            assert lens.status().former == "one"
+
+    def test_nothing_new_costs_two_requests_and_little(self, shop: Shop, url: str, tmp_path: Path) -> None:
+        with shop.device(tmp_path, url) as lens:
+            lens.sync()
+            again = lens.sync()
+        assert not again.changed
+        assert again.requests == 2
+        assert again.bytes_received < 4000
+
+    def test_going_back_and_the_release_that_was_left(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        with own_shop.device(tmp_path / "device", own_url) as lens:
+            lens.sync()
+            before = told(lens, TAJ)
+            own_shop.items[0]["title"] = "Spoilt"
+            own_shop.publish("bad")
+            lens.sync()
+            assert lens.rollback().name == "one"
+            assert told(lens, TAJ) == before
+            left = lens.sync()
+            assert (left.release, left.changed, left.left_out) == ("one", False, "bad")
+            with pytest.raises(NotReadyError, match="no former release"):
+                lens.rollback()
+            own_shop.publish("good")
+            assert lens.sync().release == "good"
+
+    def test_packs_are_added_and_dropped(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        own_shop.publish("two", define={"food": Rule(types=("food",)), "tools": Rule(types=("tool",))})
+        with own_shop.device(tmp_path / "device", own_url) as lens:
+            assert lens.sync(["food"]).packs == ("food",)
+            assert lens.sync().packs == ("food",)
+            assert lens.sync(["food", "tools"]).packs == ("food", "tools")
+            assert [pack.pack for pack in lens.status().packs] == ["food", "tools"]
+            dropped = lens.sync(["tools"])
+            assert dropped.changed
+            assert [pack.pack for pack in lens.status().packs] == ["tools"]
+            assert lens.sync([]).packs == ("demo", "food", "tools")
+            with pytest.raises(SyncError, match="no pack 'shoes': it has 'demo', 'food', 'tools'"):
+                lens.sync(["shoes"])
+
+    def test_progress_is_told_to_the_end(self, shop: Shop, url: str, tmp_path: Path) -> None:
+        heard: dict[str, tuple[int, int]] = {}
+        with shop.device(tmp_path, url, index="hnsw") as lens:
+            lens.sync(progress=lambda step, done, total: heard.update({step: (done, total)}))
+        assert set(heard) == {"download", "pack demo", "index"}
+        assert all(done == total for done, total in heard.values())
+
+    def test_a_budget_is_kept_before_anything_large_is_fetched(self, shop: Shop, url: str, tmp_path: Path) -> None:
+        with shop.device(tmp_path, url) as lens:
+            with pytest.raises(BudgetError, match="1,000,000 are allowed"):
+                lens.sync(max_bytes=1_000_000)
+            with pytest.raises(BudgetError, match="may not be used"):
+                lens.sync(allow=lambda: False)
+            with pytest.raises(NotReadyError):
+                lens.search(TAJ)
+            assert lens.sync(max_bytes=20_000_000).changed
+
+    def test_a_network_that_goes_away_in_mid_download_costs_nothing_twice(
+        self, shop: Shop, url: str, tmp_path: Path
+    ) -> None:
+        chunks = iter(range(60))
+        with shop.device(tmp_path, url) as lens:
+            with pytest.raises(BudgetError):
+                lens.sync(allow=lambda: next(chunks, None) is not None)
+            kept = sum(path.stat().st_size for path in (tmp_path / "downloads").iterdir())
+            assert kept > 1_000_000
+            rest = lens.sync()
+        with shop.device(tmp_path / "other", url) as fresh:
+            whole = fresh.sync()
+        assert rest.bytes_received <= whole.bytes_received - kept + 10_000
+
+    def test_a_full_disk_is_told_before_anything_changes(
+        self, shop: Shop, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+        with shop.device(tmp_path, url) as lens, pytest.raises(SyncError, match="1 MB free, this release needs"):
+            lens.sync()
+
+    def test_an_unreachable_server_is_told_and_searches_go_on(self, own_device: Path, release: Path) -> None:
+        root = release / "metadata" / "1.root.json"
+        options = Options(data_dir=own_device, server_url="http://127.0.0.1:9", trusted_root=root, retries=0, timeout=2)
+        with Lens(options) as lens:
+            with pytest.raises(OfflineError, match="cannot be reached"):
+                lens.sync()
+            assert lens.search(TAJ).objects
+
+    def test_without_server_or_trusted_root_the_option_is_named(self, tmp_path: Path, url: str) -> None:
+        with Lens(Options(data_dir=tmp_path)) as lens, pytest.raises(SyncError, match="server_url"):
+            lens.sync()
+        with Lens(Options(data_dir=tmp_path, server_url=url)) as lens, pytest.raises(SyncError, match="trusted_root"):
+            lens.sync()
+
+    def test_one_process_syncs_at_a_time(self, shop: Shop, url: str, tmp_path: Path) -> None:
+        held = FileLock(tmp_path / "sync.lock")
+        with shop.device(tmp_path, url) as lens, held, pytest.raises(BusyError, match="another process"):
+            lens.sync()
+
+    def test_a_lens_sees_what_another_installs(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        with own_shop.device(tmp_path / "d", own_url) as writer, Lens(Options(data_dir=tmp_path / "d")) as reader:
+            writer.sync()
+            assert reader.search(TAJ).release == "one"
+            own_shop.publish("two")
+            writer.sync()
+            until = time.monotonic() + 20
+            while reader.search(TAJ).release != "two" and time.monotonic() < until:
+                time.sleep(0.02)
+            assert reader.search(TAJ).release == "two"
+
+    def test_the_index_follows_the_changes(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        with own_shop.device(tmp_path / "device", own_url, index="hnsw") as lens:
+            lens.sync()
+            own_shop.items.pop(0)
+            own_shop.publish()
+            lens.sync()
+            assert lens.status().index.startswith("hnsw (")
+            graph = told(lens, TAJ)
+        with own_shop.device(tmp_path / "device", own_url, index="exact") as lens:
+            exact = told(lens, TAJ)
+        assert (graph.pop("index"), exact.pop("index")) == ("hnsw", "exact")
+        assert graph == exact
+
+    def test_a_release_for_some_devices_reaches_those_only(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        own_shop.backend.publish(name="two", percent=50)
+        taken = []
+        for at in range(12):
+            with own_shop.device(tmp_path / f"device-{at}", own_url) as lens:
+                lens.options.data_path.mkdir(parents=True)
+                if at:  # the models are the same: no need to fetch them twelve times
+                    shutil.copytree(tmp_path / "device-0" / "models", lens.options.data_path / "models")
+                taken.append(lens.sync().release)
+        assert set(taken) == {"one", "two"}
+
+
+class TestFeedback:
+    def test_what_waits_is_sent_with_the_next_sync_and_stored_once(
+        self, own_shop: Shop, own_url: str, tmp_path: Path
+    ) -> None:
+        with own_shop.device(tmp_path / "device", own_url, consent="events") as lens:
+            lens.sync()
+            result = lens.search(TAJ)
+            match = result.objects[0].sections[0].matches[0]
+            kept = lens.feedback(result, saved=match)
+            kept += lens.feedback(result, box=Box(0.1, 0.1, 0.5, 0.9), label="taj mahal")
+            assert [event.kind for event in kept] == ["save", "box"]
+            assert lens.status().outbox == 3  # and the search
+            report = lens.sync()
+            assert (report.events_sent, report.events_waiting, report.events_error) == (3, 0, "")
+            assert lens.sync().events_sent == 0
+        assert sorted(stored(own_shop)) == sorted(["search", "save", "box"])
+
+    def test_without_consent_nothing_is_kept(self, device: Path, lens: Lens) -> None:
+        result = lens.search(TAJ)
+        with pytest.raises(HandlensError, match="consent"):
+            lens.feedback(result, label="palace")
+        assert lens.outbox.count() == 0
+
+    def test_events_that_cannot_be_sent_wait_and_the_release_comes(
+        self, own_shop: Shop, own_url: str, tmp_path: Path
+    ) -> None:
+        with own_shop.device(tmp_path / "device", own_url, consent="events") as lens:
+            lens.sync()
+            lens.feedback(lens.search(TAJ), label="palace")
+            lens.sync()
+            with own_shop.backend.database() as database, database.session() as session:
+                from sqlalchemy import text
+
+                session.execute(text("UPDATE devices SET is_revoked = true"))
+            lens.feedback(lens.search(TAJ), label="mausoleum")
+            own_shop.publish("two")
+            report = lens.sync()
+            assert report.release == "two"
+            assert "refuses this device" in report.events_error
+            assert report.events_waiting == 2
+
+    def test_erase_forgets_here_and_there(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        with own_shop.device(tmp_path / "device", own_url, consent="events") as lens:
+            lens.sync()
+            lens.feedback(lens.search(TAJ), label="palace")
+            lens.sync()
+            device = lens.outbox.device_id()
+            lens.feedback(lens.search(TAJ), label="mausoleum")
+            assert lens.erase()
+            assert lens.outbox.count() == 0
+            assert lens.outbox.device_id() != device
+            assert lens.search(TAJ).objects
+        assert stored(own_shop) == []
+
+
+def stored(shop: Shop) -> list[str]:
+    """The kinds of the events that the server has."""
+    from handlens_server.tables import EventRow
+
+    with shop.backend.database() as database, database.read() as session:
+        return [row.kind for row in session.query(EventRow)]
 
 
 class TestBadInput:
@@ -293,7 +547,17 @@ class TestBadInput:
         assert lens.search(TAJ).objects
 
     @pytest.mark.parametrize(
-        "wrong", [{"runtime": "onnx"}, {"threads": 0}, {"index": "flat"}, {"packs": "demo"}, {"crop_margin": 2.0}]
+        "wrong",
+        [
+            {"runtime": "onnx"},
+            {"threads": 0},
+            {"index": "flat"},
+            {"packs": "demo"},
+            {"crop_margin": 2.0},
+            {"consent": "all"},
+            {"server_url": "lens.example.com"},
+            {"timeout": 0},
+        ],
     )
     def test_an_option_that_cannot_work_is_refused_by_name(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(OptionsError, match=next(iter(wrong))):

@@ -186,7 +186,7 @@ def test_a_store_that_another_process_keeps_locked_says_so(store, tmp_path, monk
 
 def test_a_folder_without_a_store_is_not_ready(tmp_path):
     for folder in (tmp_path / "none", tmp_path):
-        with pytest.raises(NotReadyError, match="install a pack first"):
+        with pytest.raises(NotReadyError, match="sync or install a release first"):
             Store.open(folder)
     (tmp_path / "store.db").touch()
     with pytest.raises(NotReadyError, match="is empty"):
@@ -253,9 +253,9 @@ def test_damage_inside_the_file_is_reported_by_whatever_meets_it_and_by_check(st
         content[start : start + 200] = b"\xa5" * len(content[start : start + 200])
     path.write_bytes(content)
     with Store.open(tmp_path / "data") as damaged:
-        with pytest.raises(StoreCorruptError, match="install the packs again"):
+        with pytest.raises(StoreCorruptError, match="remove it and sync again"):
             damaged.check()
-        with pytest.raises(StoreCorruptError, match="install the packs again"):
+        with pytest.raises(StoreCorruptError, match="remove it and sync again"):
             damaged.vectors()
 
 
@@ -264,7 +264,7 @@ def test_a_record_that_was_changed_from_outside_is_reported(store, tmp_path):
     db.execute("UPDATE items SET record = '{'")
     db.commit()
     db.close()
-    with pytest.raises(StoreCorruptError, match="install the packs again"):
+    with pytest.raises(StoreCorruptError, match="remove it and sync again"):
         store.items_of(store.vectors()[0].tolist())
 
 

@@ -32,11 +32,12 @@ class Backend:
         self.config = Config(data_dir=folder / "server", **settings)
         self.keys = Keys(folder / "keys")
         self.publisher = Publisher(self.config, self.keys)
-        for name in (*OFFLINE, *ONLINE):
-            self.keys.create(name)
-        self.publisher.repository.create()
         self.root = folder / "root.json"
-        self.root.write_bytes(self.publisher.repository.roots()[1])
+        if not self.publisher.repository.exists:
+            for name in (*OFFLINE, *ONLINE):
+                self.keys.create(name)
+            self.publisher.repository.create()
+            self.root.write_bytes(self.publisher.repository.roots()[1])
 
     @property
     def repository(self) -> Path:

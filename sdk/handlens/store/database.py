@@ -12,7 +12,7 @@ from handlens.errors import StoreCorruptError, StoreError
 
 __all__ = ["REINSTALL", "connect", "require_whole_pages", "translated"]
 
-REINSTALL = "remove it and install the packs again"
+REINSTALL = "remove it and sync again"
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for another process's transaction

@@ -87,7 +87,7 @@ def require_current(db: sqlite3.Connection, path: Path) -> None:
     """
     application, found = _pragma(db, "application_id"), _pragma(db, "user_version")
     if application == 0 and _is_empty(db):
-        raise NotReadyError(f"the store {path} is empty: install a pack first")
+        raise NotReadyError(f"the store {path} is empty: sync, or install a release first")
     if application != _APPLICATION_ID:
         raise StoreCorruptError(f"{path} is a database, but not a store of handlens: choose another data_dir")
     if found > _VERSION:

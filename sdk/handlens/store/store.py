@@ -371,7 +371,9 @@ def _require_file(data_dir: Path, path: Path, *, create: bool) -> None:
         if create:
             data_dir.mkdir(parents=True, exist_ok=True)
         elif not path.exists():
-            raise NotReadyError(f"there is no store in {data_dir}: install a pack first, or choose another data_dir")
+            raise NotReadyError(
+                f"there is no store in {data_dir}: sync or install a release first, or choose another data_dir"
+            )
         if path.exists() and not path.is_file():
             raise StoreError(f"{path} is not a file: choose another data_dir")
         if path.exists():

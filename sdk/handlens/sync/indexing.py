@@ -47,23 +47,27 @@ class OpenIndex:
         return f"{self.kind} ({self.reason})"
 
 
-def build_index(store: Store, data_dir: Path, options: Options, spec: ModelSpec, *, progress: Progress) -> None:
-    """Build and save the HNSW index when the options ask for one; exact search needs no file.
+def build_index(
+    store: Store, data_dir: Path, options: Options, spec: ModelSpec, *, anew: bool, progress: Progress
+) -> None:
+    """Bring the saved HNSW index up to date when the options ask for one; exact search needs no file.
+
+    Where little changed, the last file is read and changed; `anew` builds from the vectors alone.
 
     Raises:
         StoreError: `options.index` is hnsw and hnswlib is not installed, or the file cannot be written.
     """
     generation = store.generation()
-    ids, codes = store.vectors()
-    if not _wants_hnsw(options, len(ids)):
-        _switch(store, data_dir, None)
-        return
     slot = store.slot(INDEX_SLOT)
-    if slot is not None and slot.meta.get("generation") == generation and (data_dir / slot.file).is_file():
+    if not _wants_hnsw(options, sum(pack.vectors for pack in store.packs())):
+        if slot is not None:
+            _switch(store, data_dir, None)
         return
-    index = _changed_index(store, data_dir, options, spec, ids) or HnswIndex(
-        space=spec.space, dim=spec.dim, threads=options.threads
-    )
+    if not anew and slot is not None and slot.meta.get("generation") == generation:
+        return
+    ids, codes = store.vectors()
+    former = None if anew else _changed_index(store, data_dir, options, spec, ids)
+    index = former or HnswIndex(space=spec.space, dim=spec.dim, threads=options.threads)
     fresh = np.flatnonzero(np.isin(ids, index.ids(), invert=True))
     add_codes(index, ids[fresh], codes[fresh], progress=lambda done: progress("index", done, len(fresh)))
     folder = data_dir / "index"

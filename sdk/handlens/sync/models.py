@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from handlens.durable import sync_folder
 from handlens.errors import SyncError
 from handlens.faults import fault_point
 from handlens.sync.download import Downloads, hash_of
-from handlens.sync.durable import sync_folder
 from handlens.wire.release import ModelFiles, Release, ReleaseFile
 
 __all__ = ["install_model", "is_whole", "model_folder", "models_of", "remove_other_models"]

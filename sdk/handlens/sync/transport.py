@@ -108,6 +108,8 @@ class HttpTransport:
         headers = {"Range": f"bytes={start}-"} if start else {}
         response = self.request("GET", f"/v1/repository/{path}", headers=headers, preload_content=False)
         try:
+            if response.status not in (200, 206):
+                self.usage.received += len(response.read(_CHUNK))
             _require_file(response, f"{self._url}/v1/repository/{path}")
             skipped = start if response.status == 200 else 0  # a server that knows no Range sends all of it
             yield from self._body(response, skipped)

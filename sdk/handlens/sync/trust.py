@@ -22,6 +22,7 @@ from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
+from handlens.durable import write_durably
 from handlens.errors import (
     ExpiredReleaseError,
     HashMismatchError,
@@ -33,7 +34,6 @@ from handlens.errors import (
     SignatureError,
     SyncError,
 )
-from handlens.sync.durable import write_durably
 from handlens.sync.transport import Transport
 from handlens.wire.release import ReleaseFile
 

@@ -135,5 +135,7 @@ def _local_maxima(heat: NDArray[Any], floor: float) -> tuple[NDArray[np.intp], .
 def _parameter(decode: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = decode.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ModelError(f"model.json decode.{name} is {value!r}, expected a number: install the models again")
+        raise ModelError(
+            f"model.json decode.{name} is {value!r}, expected a number: sync again, or install the release again"
+        )
     return float(value)

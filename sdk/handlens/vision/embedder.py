@@ -90,5 +90,5 @@ def _read(outputs: Mapping[str, Output]) -> tuple[NDArray[np.float32], NDArray[n
 def _unit(vector: NDArray[np.float32], model_id: str) -> NDArray[np.float32]:
     norm = float(np.linalg.norm(vector))
     if not np.isfinite(norm) or norm == 0.0:
-        raise ModelError(f"{model_id} gave an embedding of length 0 or NaN: install the models again")
+        raise ModelError(f"{model_id} gave an embedding of length 0 or NaN: sync again, or install the release again")
     return np.asarray(vector / norm, dtype=np.float32)

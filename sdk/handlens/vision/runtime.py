@@ -107,7 +107,9 @@ def read_spec(folder: Path, kind: str) -> ModelSpec:
     try:
         spec = ModelSpec.from_json(path.read_bytes(), what=str(path))
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}): install the models again") from error
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}): sync again, or install the release again"
+        ) from error
     except DecodeError as error:
         raise ModelError(f"{error}: install a model that fits this handlens") from error
     if spec.kind != kind:
@@ -206,9 +208,13 @@ def _check_file(path: Path, spec: ModelSpec) -> None:
         with path.open("rb") as file:
             found = hashlib.sha256(file.read(spec.size + 1)).hexdigest()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}): install the models again") from error
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}): sync again, or install the release again"
+        ) from error
     if found != spec.sha256:
-        raise ModelError(f"{path} is not the file that its model.json names (sha256 differs): install the models again")
+        raise ModelError(
+            f"{path} is not the file that its model.json names (sha256 differs): sync again, or install the release again"
+        )
 
 
 def _check_tensors(interpreter: Any, spec: ModelSpec, path: Path) -> None:
