@@ -200,12 +200,3 @@ def _unknown(item_ids: Sequence[str]) -> CatalogueError:
 
 def _described(row: ItemRow, spaces: tuple[str, ...] = ()) -> CatalogueItem:
     return CatalogueItem(parse_record(row.record), row.feed, row.sequence, row.is_withdrawn, row.picture, spaces)
-
-
-class Catalogue:  # LEGACY: until bundle.py is rewritten
-    folder: Any
-    items: Any
-
-
-def read_catalogue(folder: Any) -> Any:  # LEGACY
-    raise NotImplementedError

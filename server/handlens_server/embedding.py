@@ -93,11 +93,3 @@ def _thumbnail(photo: Photo, rules: EmbeddingRules) -> bytes:
     file = io.BytesIO()
     small.save(file, "WEBP", quality=rules.thumbnail_quality, method=4)
     return file.getvalue()
-
-
-from collections.abc import Iterator  # noqa: E402
-from typing import Any  # noqa: E402
-
-
-def embed_catalogue(*_: Any, **__: Any) -> Iterator[Any]:  # LEGACY: until bundle.py is rewritten
-    raise NotImplementedError

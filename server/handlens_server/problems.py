@@ -70,31 +70,36 @@ def handle_problems(app: Flask, config: Config) -> None:
         problem = next((_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS), _INTERNAL)
         if problem.status >= 500:
             log.error(problem.code, reason=str(error))
-        response = _answer(problem, problem.detail or str(error))
-        if problem.is_retryable:
-            response.headers["Retry-After"] = str(getattr(error, "retry_after", config.retry_after_seconds))
-        if problem.status == HTTPStatus.UNAUTHORIZED:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
-
-    def protocol(error: HTTPException) -> WerkzeugResponse:
-        status = error.code or 500
-        if status < 400 or error.response is not None:
-            return WerkzeugResponse.force_type(error.get_response())
-        code = HTTPStatus(status).phrase.lower().replace(" ", "-")
-        response = _answer(_Problem(status, code, is_retryable=status == 429), _text(error))
-        for name, value in error.get_headers():
-            if name.lower() not in ("content-type", "content-length"):
-                response.headers[name] = value
-        return response
+        return _domain_answer(problem, error, config.retry_after_seconds)
 
     def unexpected(error: Exception) -> Response:
         log.error(_INTERNAL.code, exc_info=error)
         return _answer(_INTERNAL, _INTERNAL.detail)
 
     app.register_error_handler(HandlensError, domain)
-    app.register_error_handler(HTTPException, protocol)
+    app.register_error_handler(HTTPException, _protocol_answer)
     app.register_error_handler(Exception, unexpected)
+
+
+def _domain_answer(problem: _Problem, error: HandlensError, retry_after: int) -> Response:
+    response = _answer(problem, problem.detail or str(error))
+    if problem.is_retryable:
+        response.headers["Retry-After"] = str(getattr(error, "retry_after", retry_after))
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _protocol_answer(error: HTTPException) -> WerkzeugResponse:
+    status = error.code or 500
+    if status < 400 or error.response is not None:
+        return WerkzeugResponse.force_type(error.get_response())
+    code = HTTPStatus(status).phrase.lower().replace(" ", "-")
+    response = _answer(_Problem(status, code, is_retryable=status == 429), _text(error))
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
 
 
 def _answer(problem: _Problem, detail: str) -> Response:

@@ -24,7 +24,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from handlens.errors import HandlensError
-from handlens_server.config import Config
+from handlens_server.config import Config, ConfigError
 from handlens_server.database import upgrade
 from handlens_server.logs import configure_logs, logging_settings
 
@@ -54,12 +54,25 @@ def serve(config: Config, options: ServerOptions) -> None:
     """Serve until a signal ends it. The address is printed when the server listens.
 
     Raises:
-        DatabaseError: the database cannot be reached or upgraded. ListenError: the address cannot be listened on.
+        ConfigError: a setting cannot work.
+        DatabaseError: the database cannot be reached or upgraded.
+        ListenError: the address cannot be listened on.
     """
+    _check_limits(config)
     upgrade(config)
     with _listen(options) as listener, _metrics_folder():
         configure_logs()
         _Server(config, options, listener.detach()).run()
+
+
+def _check_limits(config: Config) -> None:
+    from limits.errors import ConfigurationError
+    from limits.storage import storage_from_string
+
+    try:
+        storage_from_string(config.limits_url)
+    except ConfigurationError as error:
+        raise ConfigError("HANDLENS_LIMITS_URL cannot be used: give memory://, or redis:// with its package") from error
 
 
 def _listen(options: ServerOptions) -> socket.socket:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from support.backend import Backend
 from support.paths import QUERIES
 
 from handlens import Lens, Options
@@ -81,10 +83,72 @@ def test_bench_measures_every_step(store: tuple[str, str]) -> None:
 
 def test_install_and_reindex_make_a_device(tmp_path: Path, release: Path) -> None:
     store = ("--data-dir", str(tmp_path / "device"))
-    assert "installed release test-1" in run("install", str(release), *store).stdout
+    assert "now at release test-1 of " in run("install", str(release), *store).stdout
+    assert "already at release test-1" in run("install", str(release), *store).stdout
     assert "index hnsw (" in run("reindex", "--index", "hnsw", *store).stdout
     assert "index        hnsw (" in run("status", *store).stdout
     assert run("search", TAJ, *store).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory, small_catalogue: Path) -> Backend:
+    made = Backend(tmp_path_factory.mktemp("backend"))
+    made.add(small_catalogue)
+    made.define("demo")
+    made.publish(name="one")
+    return made
+
+
+@pytest.fixture
+def url(backend: Backend) -> Iterator[str]:
+    with backend.serve() as address:
+        yield address
+
+
+def test_sync_feedback_outbox_rollback_and_erase(backend: Backend, url: str, tmp_path: Path) -> None:
+    store = ("--data-dir", str(tmp_path / "device"))
+    first = run("sync", "--server", url, "--trusted-root", str(backend.root), *store)
+    assert "now at release one" in first.stdout
+    values = json.loads(run("sync", "--json", *store).stdout)  # the server is remembered, the root is kept
+    assert (values["changed"], values["requests"]) == (False, 2)
+
+    kept = json.loads(run("feedback", TAJ, "--label", "taj mahal", "--consent", "events", "--json", *store).stdout)
+    assert [event["kind"] for event in kept["kept"]] == ["label"]
+    waiting = json.loads(run("outbox", "--json", *store).stdout)["waiting"]
+    assert [event["kind"] for event in waiting] == ["search", "label"]
+    assert "2 events sent" in run("sync", *store).stdout
+    assert json.loads(run("outbox", "--json", *store).stdout) == {"waiting": [], "refused": {}}
+
+    name = f"next-{tmp_path.name}"
+    backend.publish(name=name)
+    assert f"now at release {name}" in run("sync", *store).stdout
+    assert f"former       {run_release(backend, 1)}" in run("status", *store).stdout
+    assert "back at release" in run("rollback", *store).stdout
+    assert f"release {name} is offered and left out" in run("sync", *store).stdout
+
+    assert run("erase", *store).exit_code == 1  # nobody said yes
+    assert "erased here and on the server" in run("erase", "--yes", *store).stdout
+
+
+def run_release(backend: Backend, back: int) -> str:
+    return str(backend.publisher.releases()[back].release.name)
+
+
+def test_sync_holds_chosen_packs_and_keeps_the_budget(backend: Backend, url: str, tmp_path: Path) -> None:
+    known = ("--server", url, "--trusted-root", str(backend.root), "--data-dir", str(tmp_path / "device"))
+    too_much = run("sync", "--max-bytes", "1000", *known)
+    assert too_much.exit_code == 1
+    assert "1,000 are allowed" in too_much.stderr
+    unknown = run("sync", "--pack", "shoes", *known)
+    assert unknown.exit_code == 1
+    assert "no pack 'shoes': it has 'demo'" in unknown.stderr
+    assert run("sync", "--pack", "demo", *known).exit_code == 0
+
+
+def test_sync_without_a_server_names_the_option(tmp_path: Path) -> None:
+    result = run("sync", "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "--server" in result.stderr
 
 
 @pytest.fixture
@@ -107,7 +171,8 @@ def not_an_image(tmp_path: Path) -> Path:
         (("search", TAJ, "--pack", "fashion"), "demo"),
         (("search", TAJ, "--out", "answer.xyz"), ".jpg, .png or .webp"),
         (("search", TAJ, "--out", "no/such/folder/answer.jpg"), "choose another --out"),
-        (("install", "nowhere"), "release.json"),
+        (("install", "nowhere"), "nowhere has no metadata/"),
+        (("rollback",), "no former release"),
     ],
 )
 def test_a_users_mistake_is_one_line_with_cause_and_remedy_and_exit_1(
@@ -119,6 +184,21 @@ def test_a_users_mistake_is_one_line_with_cause_and_remedy_and_exit_1(
     assert result.stderr.startswith("Error: ")
     assert len(result.stderr.strip().splitlines()) == 1
     assert run("status", *store).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (("--label", "palace"), "has not consented"),
+        (("--consent", "events"), "nothing to tell"),
+        (("--save", "nothing-1", "--consent", "events"), "is not in the answer"),
+    ],
+)
+def test_feedback_that_cannot_be_kept_says_why(own_device: Path, arguments: tuple[str, ...], cause: str) -> None:
+    result = run("feedback", TAJ, *arguments, "--data-dir", str(own_device))
+    assert result.exit_code == 1
+    assert cause in result.stderr
+    assert result.stderr.startswith("Error: ")
 
 
 def test_a_file_that_is_no_image_is_named(store: tuple[str, str], not_an_image: Path) -> None:

@@ -84,7 +84,7 @@ def test_an_embedder_in_the_place_of_the_detector_is_refused() -> None:
 @pytest.mark.parametrize("missing", ["model.json", "model.tflite"])
 def test_a_missing_file_is_named(model: Path, missing: str) -> None:
     (model / missing).unlink()
-    with pytest.raises(ModelError, match=f"{missing}.*install the models again"):
+    with pytest.raises(ModelError, match=f"{missing}.*sync again"):
         Detector.open(model)
 
 

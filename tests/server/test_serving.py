@@ -199,6 +199,15 @@ def test_a_database_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert re.fullmatch(r"Error: .*handlens\.db cannot be used .*\n", done.stderr)
 
 
+def test_a_setting_that_cannot_work_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run"], env=environment(tmp_path) | {"HANDLENS_LIMITS_URL": "nonsense://host"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: HANDLENS_LIMITS_URL cannot be used.*\n", done.stderr)
+
+
 def test_the_command_line_answers_without_loading_the_server() -> None:
     probe = (
         "import sys; from click.testing import CliRunner; from handlens_server.cli import main\n"

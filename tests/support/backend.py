@@ -15,6 +15,7 @@ from handlens_server.bundle import write_bundle
 from handlens_server.config import Config
 from handlens_server.database import Database, open_database
 from handlens_server.key_files import OFFLINE, ONLINE, Keys
+from handlens_server.logs import configure_logs
 from handlens_server.packs import Rule, define_pack
 from handlens_server.publishing import Publisher
 from support.catalogue import run_import
@@ -75,6 +76,7 @@ class Backend:
         """The address of the real application on a real socket."""
         with self.database():
             pass  # made, where it was not
+        configure_logs()  # through logging: nothing is printed among what a test reads
         app = create_app(self.config)
         try:
             with served(app) as url:

@@ -28,7 +28,7 @@ BETWEEN_TAGS = " zqz "  # a word nobody searches: without it a phrase could matc
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO meta VALUES ('generation', 0);
+INSERT INTO meta VALUES ('generation', 0), ('texts', 0);
 CREATE TABLE packs (
     pack TEXT PRIMARY KEY, sequence INTEGER NOT NULL, as_of TEXT NOT NULL, space TEXT NOT NULL, dim INTEGER NOT NULL,
     items INTEGER NOT NULL, vectors INTEGER NOT NULL, digest TEXT NOT NULL

@@ -167,13 +167,9 @@ class Store:
         return int(self._fetch("SELECT value FROM meta WHERE name = 'generation'")[0][0])
 
     def version(self) -> str:
-        """A text that changes whenever a pack or the file in the slot `index` changes."""
-        return str(
-            self._fetch(
-                "SELECT value || ':' || coalesce((SELECT sha256 FROM slots WHERE slot = 'index'), '') FROM meta "
-                "WHERE name = 'generation'"
-            )[0][0]
-        )
+        """A text that changes whenever a pack, a document or the file in the slot `index` changes."""
+        counters = self._fetch("SELECT value FROM meta UNION ALL SELECT sha256 FROM slots WHERE slot = 'index'")
+        return ":".join(str(value) for (value,) in counters)
 
     def vectors(self, packs: Sequence[str] = ()) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
         """The ids (n,) and int8 codes (n, dim) of all vectors, or of those of `packs`, by id, in one consistent state.

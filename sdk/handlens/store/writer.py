@@ -62,6 +62,7 @@ class Writer:
             self._db.execute(f"DELETE FROM {table}")
             self._db.execute(f"INSERT INTO {table} SELECT * FROM former_{table}")
         self.forget()
+        self._count("texts")
         self._next_generation()
 
     def apply(
@@ -109,6 +110,7 @@ class Writer:
     def set_document(self, name: str, text: str) -> None:
         """Keep a text (policy, taxonomy, release...) under a name."""
         self._db.execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", (name, text))
+        self._count("texts")
 
     def set_slot(self, slot: str, file: str, sha256: str, meta: Mapping[str, Any] | None = None) -> None:
         """Switch a slot to `file`, a path inside the data folder. The file that it held is not touched.
@@ -190,7 +192,10 @@ class Writer:
             )
 
     def _next_generation(self) -> None:
-        self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
+        self._count("generation")
+
+    def _count(self, name: str) -> None:
+        self._db.execute("UPDATE meta SET value = value + 1 WHERE name = ?", (name,))
 
 
 def _require_promised(header: PackHeader, state: PackState) -> None:

@@ -213,7 +213,8 @@ def _check_file(path: Path, spec: ModelSpec) -> None:
         ) from error
     if found != spec.sha256:
         raise ModelError(
-            f"{path} is not the file that its model.json names (sha256 differs): sync again, or install the release again"
+            f"{path} is not the file that its model.json names (sha256 differs): sync again, or install the "
+            "release again"
         )
 
 
