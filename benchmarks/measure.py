@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -33,13 +34,12 @@ def machine() -> dict[str, Any]:
 
 def make_device(folder: Path, *, repository: Path = REPOSITORY, threads: int = 1) -> Path:
     """A device in `folder` with the demo catalogue installed, from the models and the catalogue of the repository."""
-    from handlens import Lens, Options
-    from handlens_server.bundle import PackSource, build_bundle
-    from handlens_server.catalogue import read_catalogue
+    sys.path.append(str(repository / "tests"))
+    from support.backend import make_release
 
-    release, device = folder / "release", folder / "device"
-    catalogue = read_catalogue(repository / "demo" / "catalog")
-    build_bundle([PackSource("demo", catalogue)], repository / "models", release, name="benchmark-1", threads=threads)
+    from handlens import Lens, Options
+
+    release, device = make_release(repository / "demo" / "catalog", folder, "benchmark-1"), folder / "device"
     with Lens(Options(data_dir=device, threads=threads)) as lens:
         lens.install(release)
     return device

@@ -361,9 +361,9 @@ class Lens:
         """Bring index file and engine up to date with the store; exact search answers until the file is there."""
         store = self._opened()
         spec = read_spec(self._model_folder(store, "embedder"), "embedder")
-        self._renew(store)
+        self._renew_open(store)
         build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
-        self._renew(store)
+        self._renew_open(store)
 
     def _transport(self, allow: Callable[[], bool] | None) -> HttpTransport:
         from handlens.sync.transport import HttpTransport
@@ -486,6 +486,11 @@ class Lens:
             if engine is None or engine.version != version:
                 engine = self._engine = self._open_engine(store, version, engine)
             return engine
+
+    def _renew_open(self, store: Store) -> None:
+        """Renew the engine where one is open: a process that only syncs opens no model."""
+        if self._engine is not None:
+            self._renew(store)
 
     def _renew_behind(self, store: Store) -> None:
         try:

@@ -51,8 +51,9 @@ def check_command(words: list[str]) -> None:
     command: click.Command = PROGRAMS[words[0]]
     for word in words[1:]:
         if isinstance(command, click.Group) and not word.startswith("-"):
-            assert word in command.commands, f"{' '.join(words)}: there is no command {word}"
-            command = command.commands[word]
+            found = command.get_command(click.Context(command), word)
+            assert found is not None, f"{' '.join(words)}: there is no command {word}"
+            command = found
         elif word.startswith("--"):
             known = {option for parameter in command.params for option in parameter.opts}
             assert word in known, f"{' '.join(words)}: there is no option {word}"
@@ -63,7 +64,9 @@ def commands() -> Iterator[tuple[str, click.Command]]:
     while waiting:
         name, command = waiting.pop()
         if isinstance(command, click.Group):
-            waiting += [(f"{name} {child}", below) for child, below in command.commands.items()]
+            context = click.Context(command)
+            below = {child: command.get_command(context, child) for child in command.list_commands(context)}
+            waiting += [(f"{name} {child}", found) for child, found in below.items() if found is not None]
         else:
             yield name, command
 

@@ -17,16 +17,16 @@ def test_a_device_installs_a_runtime_and_little_else() -> None:
     config.read(ROOT / "setup.cfg")
     lines = config["options"]["install_requires"].split("\n")
     names = {line.split(">")[0].split("<")[0].split("=")[0].split(";")[0].strip() for line in lines if line.strip()}
-    assert names == {"numpy", "pillow", "click", "ai-edge-litert", "tflite-runtime"}
+    assert names == {"numpy", "pillow", "click", "filelock", "tuf", "urllib3", "ai-edge-litert", "tflite-runtime"}
 
 
 @pytest.mark.parametrize(
     ("statement", "not_loaded"),
     [
         ("import handlens", {"numpy", "PIL", "click", "hnswlib", "ai_edge_litert", "tflite_runtime", "sqlite3"}),
-        ("from handlens import Lens", {"hnswlib", "ai_edge_litert", "tflite_runtime", "flask", "sqlalchemy", "torch"}),
+        ("from handlens import Lens", {"hnswlib", "ai_edge_litert", "tflite_runtime", "tuf", "urllib3", "flask", "sqlalchemy"}),
         ("import handlens.cli", {"numpy", "PIL", "hnswlib", "ai_edge_litert", "tflite_runtime"}),
-        ("import handlens_server.cli", {"numpy", "PIL", "ai_edge_litert", "flask"}),
+        ("import handlens_server.cli", {"numpy", "PIL", "ai_edge_litert", "flask", "sqlalchemy", "tuf"}),
         ("import handlens_conversion.cli", {"torch", "ai_edge_quantizer", "ai_edge_litert"}),
     ],
 )
