@@ -1,4 +1,4 @@
-"""Named points at which a test may kill this process or make the next step fail; in a product they cost one lookup.
+"""Named points at which a test may kill this process; in a product they cost one comparison.
 
 ``HANDLENS_FAULT=point`` kills the process (SIGKILL, as a power cut would) when it comes to that point, and
 ``HANDLENS_FAULT=point:3`` at its third pass. ``HANDLENS_FAULT_LOG=FILE`` appends the name of every point passed, one a

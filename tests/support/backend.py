@@ -89,7 +89,7 @@ class Backend:
 def served(app: Any) -> Iterator[str]:
     """Any WSGI application on a real socket, a thread a request."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handlens.durable import sync_folder
 from handlens.errors import (
     DecodeError,
     IncompatibleError,
@@ -108,7 +109,7 @@ def write_index(
             file.write(head)
             for array in sections.values():
                 file.write(np.ascontiguousarray(array).data)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         _sweep(path, keep=None if written is None else written.file)
     except OSError as error:
         raise StoreError(f"cannot write the index {path} ({error}): make room, or check its folder") from error
@@ -194,17 +195,6 @@ def _scratch_file(path: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp")
     os.close(handle)
     return Path(name)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; only POSIX lets a folder be opened for that."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _sweep(path: Path, *, keep: str | None) -> None:
