@@ -108,8 +108,7 @@ class HttpTransport:
         headers = {"Range": f"bytes={start}-"} if start else {}
         response = self.request("GET", f"/v1/repository/{path}", headers=headers, preload_content=False)
         try:
-            if response.status not in (200, 206):
-                self.usage.received += len(response.read(_CHUNK))
+            self._count_refusal(response)
             _require_file(response, f"{self._url}/v1/repository/{path}")
             skipped = start if response.status == 200 else 0  # a server that knows no Range sends all of it
             yield from self._body(response, skipped)
@@ -142,12 +141,24 @@ class HttpTransport:
         """Close the connections."""
         self._pool.clear()
 
+    def _count_refusal(self, response: BaseHTTPResponse) -> None:
+        """What came in place of a file was paid for, too; at most a part of it is read."""
+        import urllib3
+
+        if response.status in (200, 206):
+            return
+        try:
+            self.usage.received += len(response.read(_CHUNK))
+        except urllib3.exceptions.HTTPError:
+            return  # the status is there, and it decides
+
     def _body(self, response: BaseHTTPResponse, skipped: int) -> Iterator[bytes]:
         import urllib3
 
-        watch = _RateWatch()
+        watch, is_empty = _RateWatch(), True
         try:
             for chunk in response.stream(_CHUNK):
+                is_empty = False
                 self._require_allowed()
                 self.usage.received += len(chunk)
                 watch.received(len(chunk))
@@ -157,6 +168,9 @@ class HttpTransport:
                     yield kept
         except urllib3.exceptions.HTTPError as error:
             raise OfflineError(f"the connection to {self._url} broke ({_told(error)}): try again later") from error
+        if is_empty and "Content-Length" not in response.headers:
+            # A connection that breaks among the headers looks to urllib3 like an answer without a length, and empty.
+            raise OfflineError(f"the connection to {self._url} broke: try again later")
 
     def _require_allowed(self) -> None:
         if not self._allow():
