@@ -157,7 +157,8 @@ class HttpTransport:
 
         watch, is_empty = _RateWatch(), True
         try:
-            for chunk in response.stream(_CHUNK):
+            # What is there, at once: `stream` waits for whole chunks and drops the part that came before a break.
+            while chunk := response.read1(_CHUNK):
                 is_empty = False
                 self._require_allowed()
                 self.usage.received += len(chunk)
