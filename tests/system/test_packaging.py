@@ -24,7 +24,10 @@ def test_a_device_installs_a_runtime_and_little_else() -> None:
     ("statement", "not_loaded"),
     [
         ("import handlens", {"numpy", "PIL", "click", "hnswlib", "ai_edge_litert", "tflite_runtime", "sqlite3"}),
-        ("from handlens import Lens", {"hnswlib", "ai_edge_litert", "tflite_runtime", "tuf", "urllib3", "flask", "sqlalchemy"}),
+        (
+            "from handlens import Lens",
+            {"hnswlib", "ai_edge_litert", "tflite_runtime", "tuf", "urllib3", "flask", "sqlalchemy"},
+        ),
         ("import handlens.cli", {"numpy", "PIL", "hnswlib", "ai_edge_litert", "tflite_runtime"}),
         ("import handlens_server.cli", {"numpy", "PIL", "ai_edge_litert", "flask", "sqlalchemy", "tuf"}),
         ("import handlens_conversion.cli", {"torch", "ai_edge_quantizer", "ai_edge_litert"}),

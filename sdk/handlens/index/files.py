@@ -42,6 +42,7 @@ from handlens.errors import (
     StoreError,
     StoreVersionError,
 )
+from handlens.faults import fault_point
 from handlens.wire.fields import Fields, load_object
 
 __all__ = ["Header", "IndexFile", "read_index", "write_index"]
@@ -186,7 +187,9 @@ def _replacing(path: Path) -> Iterator[BufferedWriter]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        fault_point("index.rename")
         os.replace(scratch, path)
+        fault_point("index.renamed")
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -28,9 +28,10 @@ from handlens.wire.pack import (
     PackUpsert,
     add_digests,
     encode_row,
+    row_digest,
 )
 
-__all__ = ["RowTable"]
+__all__ = ["RowTable", "proved_digest"]
 
 _BATCH = 500  # rows written at a time: half a megabyte
 
@@ -136,7 +137,7 @@ class RowTable:
 
     def _remove_found(self, item_id: str, item_key: int, digest: bytes) -> None:
         if self._keep is not None:
-            self._keep(item_id, self._row_text(item_key))
+            self._keep(item_id, _row_text(self._db, item_key))
         self._db.execute("DELETE FROM texts WHERE rowid = ?", (item_key,))
         vectors = self._db.execute("DELETE FROM vectors WHERE item_key = ?", (item_key,)).rowcount
         self._db.execute("DELETE FROM items WHERE item_key = ?", (item_key,))  # its thumbnail follows
@@ -180,20 +181,27 @@ class RowTable:
             if len(part.code) != self._dim or not any(part.code):
                 raise DecodeError(f"{refused} has a code that is zero or not {self._dim} bytes: build the pack again")
 
-    def _row_text(self, item_key: int) -> bytes:
-        """The canonical text of a stored row."""
-        record = self._db.execute("SELECT record FROM items WHERE item_key = ?", (item_key,)).fetchone()[0]
-        parts = self._db.execute(
-            "SELECT x_min, y_min, x_max, y_max, code FROM vectors WHERE item_key = ? ORDER BY vector_id", (item_key,)
-        ).fetchall()
-        thumbnail = self._db.execute("SELECT webp FROM thumbnails WHERE item_key = ?", (item_key,)).fetchone()
-        embeddings = tuple(ItemEmbedding(Box(*part[:4]), part[4]) for part in parts)
-        row = PackRow(Item.from_dict(json.loads(record)), embeddings, b"" if thumbnail is None else thumbnail[0])
-        return encode_row(row, record=record)
-
     def _free_key(self) -> int:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'items'").fetchone()
         return 1 if row is None else int(row[0]) + 1
+
+
+def proved_digest(db: sqlite3.Connection, pack: str) -> str:
+    """The digest of a pack's state, from the texts of all its rows as they are stored."""
+    keys = db.execute("SELECT item_key FROM items WHERE pack = ?", (pack,)).fetchall()
+    return add_digests(added=(row_digest(_row_text(db, key)) for (key,) in keys))
+
+
+def _row_text(db: sqlite3.Connection, item_key: int) -> bytes:
+    """The canonical text of a stored row."""
+    record = db.execute("SELECT record FROM items WHERE item_key = ?", (item_key,)).fetchone()[0]
+    parts = db.execute(
+        "SELECT x_min, y_min, x_max, y_max, code FROM vectors WHERE item_key = ? ORDER BY vector_id", (item_key,)
+    ).fetchall()
+    thumbnail = db.execute("SELECT webp FROM thumbnails WHERE item_key = ?", (item_key,)).fetchone()
+    embeddings = tuple(ItemEmbedding(Box(*part[:4]), part[4]) for part in parts)
+    row = PackRow(Item.from_dict(json.loads(record)), embeddings, b"" if thumbnail is None else thumbnail[0])
+    return encode_row(row, record=record)
 
 
 def _item_values(key: int, pack: str, upsert: PackUpsert) -> tuple[Any, ...]:

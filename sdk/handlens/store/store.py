@@ -36,6 +36,7 @@ from handlens.store import schema
 from handlens.store.database import REINSTALL, connect, require_whole_pages, translated
 from handlens.store.filters import ItemFilter, marks
 from handlens.store.records import PackState, Slot, StoredPart, StoreStats, TextHit
+from handlens.store.rows import proved_digest
 from handlens.store.writer import Writer
 from handlens.wire.fields import load_object
 from handlens.wire.item import Item
@@ -266,15 +267,20 @@ class Store:
         return StoreStats(sum(file.stat().st_size for file in files if file.exists()), *counts)
 
     def check(self) -> None:
-        """Read the whole file and compare its parts (SQLite's integrity check); seconds for a large store.
+        """Read the whole file, compare its parts (SQLite's integrity check) and prove the digest of every pack.
+
+        It takes seconds for a large store.
 
         Raises:
             StoreCorruptError: it is damaged.
         """
         with self._snapshot() as db:
             found = [row[0] for row in db.execute("PRAGMA integrity_check")]
-        if found != ["ok"]:
-            raise self._damaged(str(found[0]))
+            if found != ["ok"]:
+                raise self._damaged(str(found[0]))
+            for pack, digest in db.execute("SELECT pack, digest FROM packs").fetchall():
+                if proved_digest(db, pack) != digest:
+                    raise self._damaged(f"pack {pack!r} does not hold the rows that it should")
 
     def _fetch(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         with self._reading, translated(self._path):
