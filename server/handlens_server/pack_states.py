@@ -21,9 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from handlens.durable import sync_folder
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.durable import sync_folder
 from handlens.wire.fields import load_object
 from handlens.wire.pack import (
     PackHeader,

@@ -20,9 +20,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import func, select
 
+from handlens.durable import write_durably
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.durable import write_durably
 from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile
 from handlens_server.config import Config
 from handlens_server.database import Database

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handlens.blend import Policy
-from handlens.errors import DecodeError, HandlensError
 from handlens.durable import write_durably
+from handlens.errors import DecodeError, HandlensError
 from handlens.wire.model import ModelSpec
 from handlens.wire.release import ModelFiles, ReleaseFile
 from handlens.wire.taxonomy import Taxonomy

@@ -35,9 +35,9 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there
 )
 from tuf.api.serialization.json import JSONSerializer
 
+from handlens.durable import write_durably
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.durable import write_durably
 from handlens.wire.release import ReleaseFile
 from handlens_server.key_files import OFFLINE, Keys
 

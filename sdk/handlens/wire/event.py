@@ -47,7 +47,7 @@ MAX_BATCH_BYTES = 4_000_000  # a batch after decompression
 MAX_BATCH_EVENTS = 500
 _MAX_TEXT = 200  # characters of a label or an id
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,14 @@ def _short(fields: Fields, name: str) -> str:
     value = fields.text(name, "")
     if len(value) > _MAX_TEXT:
         raise fields.wrong(name, f"at most {_MAX_TEXT} characters")
+    return _unicode(fields, name, value)
+
+
+def _unicode(fields: Fields, name: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise fields.wrong(name, "text in Unicode, without lone surrogates") from error
     return value
 
 
@@ -155,7 +163,7 @@ def _ids(fields: Fields) -> tuple[str, ...]:
     ids = fields.strings("shown") if "shown" in fields.values else ()
     if len(ids) > _MAX_TEXT or any(len(one) > _MAX_TEXT for one in ids):
         raise fields.wrong("shown", f"at most {_MAX_TEXT} item ids")
-    return ids
+    return tuple(_unicode(fields, "shown", one) for one in ids)
 
 
 def _box(fields: Fields) -> Box | None:
