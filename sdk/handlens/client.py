@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlens.blend import Policy, blend
+from handlens.blend.refine import Refinement, refined
 from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
 from handlens.feedback import Deed, feedback_events, search_event
 from handlens.geometry import Box
@@ -43,7 +44,7 @@ from handlens.sources import AnnotationSource, Source, VisualSource
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
 from handlens.sync.reports import Progress, SyncReport, no_progress
-from handlens.understand import choose_regions, understand
+from handlens.understand import choose_regions, colours_of, understand
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import Photo, PhotoSource, load_photo
@@ -413,10 +414,12 @@ class Lens:
         found, codes = [], encode_codes(embeddings.vectors)
         for row, region in enumerate(regions):
             with clock.step("index"):
-                neighbours = self._neighbours(engine, embeddings.vectors[row])
+                neighbours = self._neighbours(engine, embeddings.vectors[row], wish)
             with clock.step("understand"):
-                evidence = Evidence(_detection(region), embeddings.label_scores[row], neighbours)
-                understanding = understand(evidence, engine.taxonomy)
+                colours = colours_of(photo, region.box)
+                known = neighbours[: self.options.neighbours]
+                evidence = Evidence(_detection(region), embeddings.label_scores[row], known, colours)
+                understanding = understand(evidence, engine.taxonomy, weights=engine.embedder.spec.understanding)
             with clock.step("sources"):
                 candidates = self._candidates(engine, understanding, neighbours, wish)
             with clock.step("blend"):
@@ -426,15 +429,15 @@ class Lens:
 
     def _regions(self, engine: _Engine, photo: Photo, box: Box | None) -> tuple[Region, ...]:
         if box is not None:
-            return (Region(box, "user"),)
+            return (Region(box, "user", is_main=True),)
         options = self.options
         detections = engine.detector.detect(photo, min_score=options.min_detection_score)
         return choose_regions(
             [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects
         )
 
-    def _neighbours(self, engine: _Engine, vector: NDArray[np.float32]) -> tuple[Neighbour, ...]:
-        near = engine.index.index.search(vector, self.options.neighbours, allowed=engine.allowed)
+    def _neighbours(self, engine: _Engine, vector: NDArray[np.float32], wish: _Wish) -> tuple[Neighbour, ...]:
+        near = engine.index.index.search(vector, self._breadth(wish), allowed=engine.allowed)
         ids = [int(vector_id) for vector_id in near.ids]
         items = self._opened().items_of(ids)
         return tuple(
@@ -446,8 +449,11 @@ class Lens:
     def _candidates(
         self, engine: _Engine, understanding: Understanding, neighbours: tuple[Neighbour, ...], wish: _Wish
     ) -> list[Candidate]:
-        query = Query(understanding, neighbours, self.options.neighbours, self.options.locale, wish.refine)
-        return [candidate for source in engine.sources for candidate in source.candidates(query)]
+        query = Query(understanding, neighbours, self._breadth(wish), self.options.locale, wish.refine)
+        return refined([one for source in engine.sources for one in source.candidates(query)], wish.refine)
+
+    def _breadth(self, wish: _Wish) -> int:
+        return self.options.neighbours * Refinement.parse(wish.refine).breadth
 
     def _blend(
         self, engine: _Engine, candidates: list[Candidate], understanding: Understanding, wish: _Wish

@@ -16,10 +16,12 @@ from handlens.wire.item import Item
 __all__ = [
     "Annotation",
     "Candidate",
+    "Colour",
     "Evidence",
     "FoundObject",
     "Match",
     "Neighbour",
+    "Prominence",
     "Query",
     "Region",
     "SearchResult",
@@ -30,13 +32,43 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class Prominence:
+    """Why an object is the photo's subject or is not: three numbers 0..1 and their product.
+
+    `size` is the root of the area that it covers together with others of its label, `place` is 1 in the middle of the
+    photo and falls to one half in a corner, `confidence` is the detector's.
+    """
+
+    size: float
+    place: float
+    confidence: float
+
+    @property
+    def value(self) -> float:
+        """The product."""
+        return self.size * self.place * self.confidence
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        numbers = {"size": self.size, "place": self.place, "confidence": self.confidence, "value": self.value}
+        return {name: round(number, 4) for name, number in numbers.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the photo worth a search. `found_by` is detector, user (a box that was given) or whole (the photo)."""
+    """A part of the photo worth a search. `found_by` is detector, user (a box that was given) or whole (the photo).
+
+    `is_main` marks the photo's main object; `prominence` says why it is or is not, and is None where nothing was
+    weighed: for the user's own box, and for the whole photo, which is the main object when nothing in it stands out.
+    Regions compare by what they are, not by how they were judged.
+    """
 
     box: Box
     found_by: str
     label: str | None = None
     score: float = 1.0
+    is_main: bool = field(default=False, compare=False)
+    prominence: Prominence | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +78,19 @@ class Annotation:
     tag: str
     confidence: float
     sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """A colour of the object: its basic name, its share 0..1 of the object, and its mean sRGB value 0..255."""
+
+    name: str
+    share: float
+    rgb: tuple[int, int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"name": self.name, "share": self.share, "rgb": list(self.rgb)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +108,23 @@ class Evidence:
     """All that is known of one object before it is understood.
 
     `label_scores` are (label, probability) of the classifier head, best first; `detection` is (label, score) or None.
+    `colours` are those of its pixels, and pass through: whoever has no pixels is told them.
     """
 
     detection: tuple[str, float] | None
     label_scores: tuple[tuple[str, float], ...]
     neighbours: tuple[Neighbour, ...]
+    colours: tuple[Colour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """What the object is: its type with a confidence 0..1, and its annotations, best first."""
+    """What the object is: its type with a confidence 0..1, its annotations and its colours, best first."""
 
     object_type: str
     type_confidence: float
     annotations: tuple[Annotation, ...]
+    colours: tuple[Colour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +236,11 @@ class FoundObject:
         """Words for the object, best first."""
         return self.understanding.annotations
 
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """The object's colours, the largest share first."""
+        return self.understanding.colours
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return {
@@ -195,12 +248,15 @@ class FoundObject:
             "found_by": self.region.found_by,
             "label": self.region.label,
             "score": round(self.region.score, 4),
+            "main": self.region.is_main,
+            "prominence": None if self.region.prominence is None else self.region.prominence.to_dict(),
             "type": self.type,
             "type_confidence": round(self.understanding.type_confidence, 4),
             "annotations": [
                 {"tag": note.tag, "confidence": round(note.confidence, 4), "sources": list(note.sources)}
                 for note in self.annotations
             ],
+            "colours": [colour.to_dict() for colour in self.colours],
             "sections": [section.to_dict() for section in self.sections],
         }
 

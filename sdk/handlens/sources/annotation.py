@@ -11,6 +11,7 @@ Rules:
 * Every word is asked for by itself. BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009) weighs
   a word by its rarity in the catalogue, so that in a pack of food the word "orange" would count for nothing beside any
   rare one. How much a word counts is its confidence; BM25 compares the items of one word, as a share of the best.
+* A broader word ("fruit" behind "grapefruit") finds more, and is not what is meant: it counts half of the finer one.
 * Two facts that BM25 does not see lower a score: the item carries the word only lightly or in its text alone, and the
   item is of another type (a crane is a bird or a machine).
 * What several words say of an item adds up by noisy-or: ``1 - prod (1 - score)``.
@@ -25,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from handlens.blend.refine import Refinement
-from handlens.results import Candidate, Query, Understanding
+from handlens.results import Annotation, Candidate, Query, Understanding
 from handlens.sources.base import TextHit, TextSearch, best_first, suits_locale
 from handlens.wire.item import KINDS, Item
 
@@ -35,6 +36,7 @@ __all__ = ["AnnotationSource"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Factors:
     mention: float = 0.5  # an item that carries the word in its text alone, beside one whose tag it is
+    broader: float = 0.5  # a word that stands behind a less sure one, which is finer, beside that one
     wish: float = 0.5  # a word of `refine`, beside words that were understood
     other_type: float = 0.5  # an item of another type than the object's, when that is certain
     most_terms: int = 8  # words searched: the surest; each costs one search or more
@@ -70,7 +72,7 @@ class AnnotationSource:
     def _terms(self, query: Query) -> dict[str, float]:
         wished = Refinement.parse(query.refine).words
         notes = query.understanding.annotations
-        understood = {note.tag: note.confidence for note in notes if note.confidence >= self._gate}
+        understood = _weights([note for note in notes if note.confidence >= self._gate])
         terms = {**dict.fromkeys(wished, _FACTORS.wish if understood else 1.0), **understood}
         return dict(sorted(terms.items(), key=lambda term: -term[1])[: _FACTORS.most_terms])
 
@@ -91,6 +93,16 @@ class AnnotationSource:
             # A cut answer has at least one kind that got its part, so each round asks for fewer kinds.
             wanted = [kind for kind in wanted if counts[kind] < part] if len(hits) >= limit else ()
         return [hit for hit in found.values() if suits_locale(hit.item, locale)]
+
+
+def _weights(notes: Iterable[Annotation]) -> dict[str, float]:
+    """How much each understood word counts: its confidence, but a broader word less than the finer ones before it."""
+    weights: dict[str, float] = {}
+    least = 1.0
+    for note in notes:
+        weights[note.tag] = note.confidence if note.confidence <= least else least * _FACTORS.broader
+        least = min(least, note.confidence)
+    return weights
 
 
 def _candidate(hit: TextHit, term: str, share: float, query: Query) -> Candidate:
