@@ -125,7 +125,10 @@ def _once_more() -> Any:
     """Retries for calls: not after 429, whose pause may last until tomorrow."""
     import urllib3
 
-    return urllib3.Retry(
+    class Calls(urllib3.Retry):
+        RETRY_AFTER_STATUS_CODES = frozenset({503})
+
+    return Calls(
         total=2,
         redirect=0,
         status_forcelist=(502, 503, 504),
@@ -138,12 +141,17 @@ def _once_more() -> Any:
     )
 
 
-def _object(answer: BaseHTTPResponse) -> Mapping[str, Any]:
+def _parsed(answer: BaseHTTPResponse) -> Mapping[str, Any] | None:
     try:
         values = json.loads(answer.data)
     except ValueError:
-        values = None
-    if not isinstance(values, dict):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _object(answer: BaseHTTPResponse) -> Mapping[str, Any]:
+    values = _parsed(answer)
+    if values is None:
         raise DownloadError(
             "a web page came in place of the server's answer: this network may want a login, or server_url is not a "
             "handlens server"
@@ -157,7 +165,7 @@ def _refused(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _failure(answer: BaseHTTPResponse) -> Exception:
-    problem = _object(answer)
+    problem = _object(answer) if answer.status < 400 else _parsed(answer) or {}  # a proxy's error page is no JSON
     detail = f"{problem.get('detail') or problem.get('title') or 'no reason given'}"
     if problem.get("code") in _REFUSING or answer.status in (401, 403):
         return DeviceError(f"the server refuses this device ({detail})")
