@@ -4,7 +4,8 @@ Rules:
 
 1. Everything a release needs is in place and checked before the repository's timestamp makes it visible.
 2. `serial` grows by one with every release. The record of each is kept under ``history/``; a record whose serial no
-   channel reached is left over from a publish that was interrupted, and is overwritten.
+   channel reached is left over from a publish that was interrupted, and is overwritten. A repository that was made anew
+   beside an old history goes on counting after it.
 3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one.
 """
 
@@ -194,7 +195,7 @@ class Publisher:
         if not self.repository.exists:
             self.repository.create()
         published = self._published()
-        serial = max((release.serial for release in published), default=0) + 1
+        serial = (published[-1].serial if published else self._last_serial()) + 1
         wanted = name or f"r{serial}"
         if any(release.name == wanted for release in published):
             raise PublishError(f"a release {wanted!r} was published before: choose another name")
@@ -202,7 +203,9 @@ class Publisher:
         space = Space(parts.space, parts.dim, as_of)
         former = published[-1].packs if published else {}
         states = {
-            pack: self._states.build(pack, lines, space, at_least=sequence, former=former.get(pack))
+            pack: self._states.build(
+                pack, lines, space, at_least=sequence, former=former.get(pack), last=_last_state(published, pack)
+            )
             for pack, lines in packs.items()
         }
         release = Release(
@@ -266,6 +269,10 @@ class Publisher:
         paths = sorted(self._history.glob("*.json")) if self._history.is_dir() else []
         return [Release.from_json(path.read_bytes()) for path in paths if int(path.stem) <= last]
 
+    def _last_serial(self) -> int:
+        """The greatest serial ever used here, for a repository that was made anew: no device goes back by itself."""
+        return max((int(path.stem) for path in self._history.glob("*.json")), default=0)
+
     def _older(self, releases: list[Release], to: str | None) -> Release:
         if to is None and len(releases) < 2:
             raise PublishError("there is no release before the newest one: nothing to go back to")
@@ -302,6 +309,10 @@ def _offered(entry: ChannelEntry, former: Iterable[ChannelEntry]) -> tuple[Chann
         if other.percent >= 100:
             break
     return (entry, *kept)
+
+
+def _last_state(releases: Iterable[Release], pack: str) -> int:
+    return max((release.packs[pack].sequence for release in releases if pack in release.packs), default=0)
 
 
 def _percent(percent: float) -> float:
