@@ -75,9 +75,12 @@ class Publisher:
         name: str | None = None,
         channel: str | None = None,
         percent: float = 100,
+        serial: int = 1,
         track: Track | None = None,
     ) -> Release:
         """Make a release of the catalogue as it is: every defined pack, with the models and documents in `models`.
+
+        Its serial is the next one, or `serial` where that is greater: a backup may be older than what devices have.
 
         Raises:
             PublishError: no pack is defined, a picture is not embedded, or the name is taken.
@@ -100,7 +103,7 @@ class Publisher:
                 for pack, rule in rules.items()
             }
             sequence = session.scalar(select(func.max(ItemRow.sequence))) or 1
-            return self._publish(packs, parts, sequence, name, channel, percent)
+            return self._publish(packs, parts, sequence, name, channel, percent, serial)
 
     def publish_rows(
         self,
@@ -111,10 +114,11 @@ class Publisher:
         name: str | None = None,
         channel: str | None = None,
         percent: float = 100,
+        serial: int = 1,
     ) -> Release:
         """Make a release of rows that do not come from the catalogue; raises as `publish`."""
         with self._locked():
-            return self._publish(packs, place_parts(models, self._targets), sequence, name, channel, percent)
+            return self._publish(packs, place_parts(models, self._targets), sequence, name, channel, percent, serial)
 
     def widen(self, percent: float, *, channel: str | None = None) -> ChannelEntry:
         """Offer the newest release of a channel to `percent` of the devices.
@@ -191,11 +195,12 @@ class Publisher:
         name: str | None,
         channel: str | None,
         percent: float,
+        least_serial: int = 1,
     ) -> Release:
         if not self.repository.exists:
             self.repository.create()
         published = self._published()
-        serial = (published[-1].serial if published else self._last_serial()) + 1
+        serial = max(least_serial, (published[-1].serial if published else self._last_serial()) + 1)
         wanted = name or f"r{serial}"
         if any(release.name == wanted for release in published):
             raise PublishError(f"a release {wanted!r} was published before: choose another name")

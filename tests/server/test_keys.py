@@ -15,7 +15,7 @@ from support.backend import Backend
 from support.paths import ROOT
 from support.signed_release import rows
 
-from handlens import Lens, Options, SignatureError
+from handlens import Lens, Options, RollbackError, SignatureError
 from handlens_server.cli import main
 from handlens_server.key_files import OFFLINE, ONLINE
 from handlens_server.verifying import VerifyError, verify
@@ -140,6 +140,24 @@ def test_two_lost_offline_keys_need_a_new_root_on_the_device(site: Site) -> None
         site.sync()
     assert site.sync(root) == "three"
     assert site.sync(root) == "three"
+
+
+def test_after_an_old_backup_new_top_keys_and_a_greater_serial_bring_devices_along(site: Site) -> None:
+    shutil.copytree(site.folder / "server", site.folder / "backup")
+    for name in ("two", "three"):
+        site.backend.publish_rows({"demo": rows("axe", name)}, name=name)
+        assert site.sync() == name
+    shutil.rmtree(site.folder / "server")
+    (site.folder / "backup").rename(site.folder / "server")
+    with pytest.raises(RollbackError):
+        site.sync()
+    for name in ("snapshot", "timestamp"):
+        site.does("keys", "rotate", name)
+    site.backend.publish_rows({"demo": rows("axe", "rasp")}, name="low")
+    assert site.sync() == "three"  # a device does not go back by itself
+    site.backend.publish_rows({"demo": rows("axe", "rasp")}, name="four", serial=4)
+    assert site.sync() == "four"
+    site.check()
 
 
 def test_an_offline_rotation_renews_the_roots_of_trust(site: Site) -> None:
