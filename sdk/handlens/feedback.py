@@ -77,10 +77,11 @@ def feedback_events(
 
 
 def crop_of(photo: Photo, box: Box) -> bytes:
-    """The part of a photo as JPEG, at most `MAX_CROP_BYTES`."""
+    """The part of a photo as JPEG, at most `MAX_CROP_BYTES`, with nothing of the photo but its pixels."""
     width, height = photo.image.size
     left, top, right, bottom = box.to_pixels((width, height))
     crop = photo.image.crop((int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom))))
+    crop.info = {}  # Pillow would write the photo's comment into the crop
     crop.thumbnail((_CROP_SIDE, _CROP_SIDE))
     for quality in _QUALITIES:
         file = io.BytesIO()

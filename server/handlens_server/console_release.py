@@ -26,18 +26,26 @@ def group() -> None:
 @click.option("--name", help="The release's name (default: r and its serial number).")
 @click.option("--channel", help="The line of releases it goes to (default: HANDLENS_CHANNEL, or stable).")
 @click.option("--percent", type=click.FloatRange(0, 100), default=100, show_default=True, help="Devices it is for.")
+@click.option("--serial", type=click.IntRange(1), default=1, help="At least this serial, after an old backup.")
 @json_option
 @keys_option
 @server_options
 def publish(
-    models: Path, name: str | None, channel: str | None, percent: float, as_json: bool, keys_dir: Path, config: Config
+    models: Path,
+    name: str | None,
+    channel: str | None,
+    percent: float,
+    serial: int,
+    as_json: bool,
+    keys_dir: Path,
+    config: Config,
 ) -> None:
     """Make a release of the catalogue as it is, sign it, and offer it to devices."""
     from handlens_server.database import open_database
 
     with open_database(config) as database:
         release = Publisher(config, Keys(keys_dir)).publish(
-            database, models, name=name, channel=channel, percent=percent, track=_bar
+            database, models, name=name, channel=channel, percent=percent, serial=serial, track=_bar
         )
     if as_json:
         echo_json(release.to_dict())

@@ -62,15 +62,19 @@ class PackStates:
         self._folder = folder
         self._targets = targets
 
-    def build(self, pack: str, lines: Lines, space: Space, *, at_least: int, former: PackRelease | None) -> PackRelease:
+    def build(
+        self, pack: str, lines: Lines, space: Space, *, at_least: int, former: PackRelease | None, last: int
+    ) -> PackRelease:
         """The next state of a pack, with its files in place; `former` is its state in the last release.
 
-        The state's sequence is `at_least` or, when that was used, the next one.
+        The state's sequence is `at_least` or, when that was used, the next one. `last` is the newest state of the pack
+        that any kept release has, 0 for none: `lines` may be read from one while the next is written.
 
         Raises:
             PackStateError: the folders cannot be written, or the former state is damaged.
         """
         try:
+            self._drop_unpublished(pack, last)
             return self._build(pack, lines, space, at_least, former)
         except OSError as error:
             raise PackStateError(f"{error.filename} cannot be written ({error.strerror}): make room") from error
@@ -88,7 +92,6 @@ class PackStates:
             yield _item_id(line), line
 
     def _build(self, pack: str, lines: Lines, space: Space, at_least: int, former: PackRelease | None) -> PackRelease:
-        self._drop_unpublished(pack, former)
         sequences = self._sequences(pack)
         sequence = max(at_least, max(sequences, default=0) + 1, 1)
         header, digests = self._write_state(pack, sequence, lines, space)
@@ -189,9 +192,8 @@ class PackStates:
         folder = self._folder / pack
         return [int(path.stem) for path in folder.glob("*.pack") if path.stem.isdigit()] if folder.is_dir() else []
 
-    def _drop_unpublished(self, pack: str, former: PackRelease | None) -> None:
+    def _drop_unpublished(self, pack: str, last: int) -> None:
         """Remove what a publish left that was interrupted."""
-        last = 0 if former is None else former.sequence
         for sequence in self._sequences(pack):
             if sequence > last:
                 self._path(pack, sequence).unlink()
