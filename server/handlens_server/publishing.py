@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from handlens.durable import write_durably
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile
+from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile, is_name
 from handlens_server.config import Config
 from handlens_server.database import Database
 from handlens_server.key_files import Keys
@@ -195,14 +195,17 @@ class Publisher:
             self.repository.create()
         published = self._published()
         serial = max((release.serial for release in published), default=0) + 1
-        wanted = name or f"r{serial}"
+        wanted = _usable(name or f"r{serial}", "release")
+        followed = _usable(channel or self._config.channel, "channel")
         if any(release.name == wanted for release in published):
             raise PublishError(f"a release {wanted!r} was published before: choose another name")
         as_of = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         space = Space(parts.space, parts.dim, as_of)
         former = published[-1].packs if published else {}
         states = {
-            pack: self._states.build(pack, lines, space, at_least=sequence, former=former.get(pack))
+            pack: self._states.build(
+                pack, lines, space, at_least=sequence, former=former.get(pack), published=_newest(published, pack)
+            )
             for pack, lines in packs.items()
         }
         release = Release(
@@ -219,7 +222,7 @@ class Publisher:
             packs=states,
         )
         file = self._keep(release)
-        self._offer(self._with_new(channel or self._config.channel, release, file, percent))
+        self._offer(self._with_new(followed, release, file, percent))
         sweep(self.repository, [*published[-_KEPT_RELEASES:], release], self._history)
         return release
 
@@ -302,6 +305,19 @@ def _offered(entry: ChannelEntry, former: Iterable[ChannelEntry]) -> tuple[Chann
         if other.percent >= 100:
             break
     return (entry, *kept)
+
+
+def _usable(name: str, what: str) -> str:
+    if not is_name(name):
+        raise PublishError(
+            f"{what} name {name[:80]!r} cannot be used: give at most 61 lower-case letters, digits, '.', '_' and '-'"
+        )
+    return name
+
+
+def _newest(published: Iterable[Release], pack: str) -> int:
+    """The newest sequence of a pack that a release has, 0 for none."""
+    return max((release.packs[pack].sequence for release in published if pack in release.packs), default=0)
 
 
 def _percent(percent: float) -> float:
