@@ -88,21 +88,31 @@ def sync(
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--trusted-root", type=click.Path(path_type=Path), help="root.json that trust begins with (once).")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_lens_options
-def install(folder: Path, **settings: Any) -> None:
+def install(folder: Path, as_json: bool, **settings: Any) -> None:
     """Install the release in FOLDER, as `handlens-server release bundle` writes it."""
     with _opened(settings) as lens, _progress() as report:
         done = lens.install(folder, progress=report)
-    click.echo("\n".join(_told_sync(done)))
+    click.echo(_as_json(done.to_dict()) if as_json else "\n".join(_told_sync(done)))
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_lens_options
-def rollback(**settings: Any) -> None:
+def rollback(as_json: bool, **settings: Any) -> None:
     """Go back to the release before the last sync; the next sync leaves out the one that was left."""
     with _opened(settings) as lens, _progress() as report:
-        release = lens.rollback(progress=report)
-    click.echo(f"back at release {release.name} of {release.as_of}")
+        done = lens.rollback(progress=report)
+    if as_json:
+        click.echo(_as_json(done.to_dict()))
+        return
+    click.echo(f"back at release {done.name} of {done.as_of}")
+    if done.returned:
+        click.echo(
+            f"{done.returned} items are shown again that release {done.left} had removed, be it that they were "
+            "withdrawn: they go with the next newer release"
+        )
 
 
 @main.command()

@@ -42,7 +42,7 @@ from handlens.results import (
 from handlens.sources import AnnotationSource, Source, VisualSource
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
-from handlens.sync.reports import Progress, SyncReport, no_progress
+from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
 from handlens.understand import choose_regions, understand
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
@@ -185,8 +185,11 @@ class Lens:
         root = Path(folder).expanduser()
         return self._bring(FolderTransport(root), root, None, None, progress or no_progress)
 
-    def rollback(self, *, progress: Progress | None = None) -> Release:
+    def rollback(self, *, progress: Progress | None = None) -> RollbackReport:
         """Go back to the release before the last sync. The next sync leaves out the one that was left.
+
+        Everything is as that release was: items that the one which is left had removed, among them those that the
+        operator withdrew, are found again until the next newer release. The report says how many.
 
         Raises:
             NotReadyError: there is no former release. SyncError: it is damaged, or another process is syncing.
@@ -194,9 +197,9 @@ class Lens:
         from handlens.sync.session import go_back, locked
 
         with locked(self.options.data_path):
-            release = go_back(self._opened(), self.options.data_path)
+            report = go_back(self._opened(), self.options.data_path)
             self._index(progress or no_progress)
-        return release
+        return report
 
     def reindex(self, *, progress: Progress | None = None) -> None:
         """Build the index file anew from the store's vectors."""

@@ -5,13 +5,14 @@ Rules:
 1. Everything a release needs is in place and checked before the repository's timestamp makes it visible.
 2. `serial` grows by one with every release. The record of each is kept under ``history/``; a record whose serial no
    channel reached is left over from a publish that was interrupted, and is overwritten.
-3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one.
+3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one,
+   but for the items that were withdrawn since.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -135,8 +136,17 @@ class Publisher:
             self._offer(replace(found, entries=_offered(entry, found.entries[1:])))
             return entry
 
-    def rollback(self, to: str | None = None, *, name: str | None = None, channel: str | None = None) -> Release:
+    def rollback(
+        self,
+        to: str | None = None,
+        *,
+        name: str | None = None,
+        channel: str | None = None,
+        without: Container[str] = (),
+    ) -> Release:
         """Make a release whose parts and packs are those of an older one (by default the one before the newest).
+
+        The items whose ids are in `without` stay out: what was withdrawn must not come back by an undo.
 
         Raises:
             PublishError: there is no such release, or its states are not kept any more.
@@ -148,7 +158,10 @@ class Publisher:
             parts = ReleaseParts(
                 wanted.detector, wanted.embedder, wanted.taxonomy, wanted.policy, wanted.space, wanted.dim
             )
-            packs = {pack: self._states.lines(pack, state.sequence) for pack, state in wanted.packs.items()}
+            packs = {
+                pack: (row for row in self._states.lines(pack, state.sequence) if row[0] not in without)
+                for pack, state in wanted.packs.items()
+            }
             return self._publish(packs, parts, sequence, name, channel, 100)
 
     def releases(self) -> list[ReleaseLine]:

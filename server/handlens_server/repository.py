@@ -151,19 +151,27 @@ class Repository:
         if name in OFFLINE:
             self._change_offline(name, self.keys.signer(name).public_key.keyid)
         elif name in DELEGATED:
-            self._rotate_delegated(name)
+            self._rotate_delegated(name, [self.keys.signer(name)])
         else:
-            self._rotate_top(name)
+            self._rotate_top(name, self.keys.signer(name))
 
     def replace_lost(self, name: str) -> None:
-        """Take a lost offline key out and a new one in: two of the three must still be there.
+        """Take a lost key out and a new one in, by two offline keys. Of several, timestamp and snapshot come first.
+
+        Until the timestamp is signed again, devices that look at that moment find nothing that they trust, and keep
+        what they have.
 
         Raises:
-            KeyFileError: the key is not lost, or fewer than two others are there.
+            RepositoryError: the key is not lost. KeyFileError: fewer than two offline keys are there.
         """
-        if name not in OFFLINE or self.keys.has(name):
-            raise RepositoryError(f"{name} is not a lost offline key: use keys rotate")
-        self._change_offline(name, self._lost_key())
+        if self.keys.has(name):
+            raise RepositoryError(f"the key {name} is here, so it is not lost: use keys rotate without --lost")
+        if name in OFFLINE:
+            self._change_offline(name, self._lost_key())
+        elif name in DELEGATED:
+            self._rotate_delegated(name, [])
+        else:
+            self._rotate_top(name, None)
 
     def roots(self) -> dict[int, bytes]:
         """Every root, by its version."""
@@ -179,27 +187,33 @@ class Repository:
         """When each role's metadata expires."""
         return {role: self._current(role).signed.expires for role in self._roles()}
 
-    def _rotate_top(self, name: str) -> None:
-        old, new, offline = self.keys.signer(name), self.keys.upcoming(name), self.keys.offline(_OFFLINE_THRESHOLD)
+    def _rotate_top(self, name: str, old: CryptoSigner | None) -> None:
+        offline = self.keys.offline(_OFFLINE_THRESHOLD)  # a key that is missing is missed before anything changes
+        new = self.keys.upcoming(name)
         root: Root = self._current("root").signed
         if new.public_key.keyid not in root.roles[name].keyids:
-            self._write_top(self._versions(), also={name: new})  # both keys: right under the old root and the new one
+            if old is not None:
+                self._write_top(self._versions(), also={name: new})  # right under the old root and the new one
+            for leaving in list(root.roles[name].keyids):
+                root.revoke_key(leaving, name)
             root.add_key(new.public_key, name)
-            root.revoke_key(old.public_key.keyid, name)
             self._write_root(root, offline)
         self.keys.promote(name)
-        self._write_top(self._versions())
+        if all(self.keys.has(role) for role in ("snapshot", "timestamp")):  # or the other one is lost, too
+            self._write_top(self._versions())
 
-    def _rotate_delegated(self, name: str) -> None:
-        old, new = self.keys.signer(name), self.keys.upcoming(name)
-        self.keys.offline(_OFFLINE_THRESHOLD)  # a key that is missing is missed before anything changes
+    def _rotate_delegated(self, name: str, old: list[CryptoSigner]) -> None:
+        self.keys.offline(_OFFLINE_THRESHOLD)
+        new = self.keys.upcoming(name)
         targets: Targets = self._current("targets").signed
         if new.public_key.keyid not in self._trusted(targets, name):
             versions = self._versions()
             signed: Targets = self._current(name).signed
             versions[f"{name}.json"] = self._renumber(name, signed)
-            self._write_numbered(name, Metadata(signed), [old, new])
-            targets.delegations = self._delegations({name: new})
+            self._write_numbered(name, Metadata(signed), [*old, new])
+            for leaving in self._trusted(targets, name):
+                targets.revoke_key(leaving, name)
+            targets.add_key(new.public_key, name)
             versions["targets.json"] = self._renumber("targets", targets)
             self._write_targets(targets)
             self._write_top(versions)
@@ -272,13 +286,12 @@ class Repository:
         signers = _with(self.keys.signer("timestamp"), more.get("timestamp"))
         self._write(self.metadata_dir / "timestamp.json", _signed_bytes(Metadata(timestamp), signers))
 
-    def _delegations(self, changed: Mapping[str, CryptoSigner] | None = None) -> Delegations:
-        new = changed or {}
-        signers = {role: (new.get(role) or self.keys.signer(role)).public_key for role in DELEGATED}
+    def _delegations(self) -> Delegations:
+        keys = {role: self.keys.signer(role).public_key for role in DELEGATED}
         return Delegations(
-            keys={key.keyid: key for key in signers.values()},
+            keys={key.keyid: key for key in keys.values()},
             roles={
-                role: DelegatedRole(role, [signers[role].keyid], 1, terminating=True, paths=paths)
+                role: DelegatedRole(role, [keys[role].keyid], 1, terminating=True, paths=paths)
                 for role, paths in DELEGATED.items()
             },
         )

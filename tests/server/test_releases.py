@@ -95,9 +95,15 @@ class TestPublish:
         ]
         backend.add(write_feed(tmp_path / "feed", items))
         rules = {
-            "all": Rule(), "food": Rule(types=("food",)), "how": Rule(kinds=("how_to",)),
-            "apple": Rule(tags=("apple",)), "de": Rule(locale="de-AT"), "en": Rule(locale="en"), "home": Rule(audience="home"), "best": Rule(top=1),
-        }  # fmt: skip
+            "all": Rule(),
+            "food": Rule(types=("food",)),
+            "how": Rule(kinds=("how_to",)),
+            "apple": Rule(tags=("apple",)),
+            "de": Rule(locale="de-AT"),
+            "en": Rule(locale="en"),
+            "home": Rule(audience="home"),
+            "best": Rule(top=1),
+        }
         for name, rule in rules.items():
             backend.define(name, rule)
         release = backend.publish()

@@ -38,7 +38,7 @@ from handlens.sync.download import Downloads
 from handlens.sync.indexing import INDEX_SLOT
 from handlens.sync.models import is_whole, model_folder, models_of, remove_other_models
 from handlens.sync.plan import Plan, choose_packs, make_plan
-from handlens.sync.reports import Progress, SyncReport
+from handlens.sync.reports import Progress, RollbackReport, SyncReport
 from handlens.sync.transport import Transport
 from handlens.sync.trust import TrustedRepository
 from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, Release, ReleaseFile
@@ -120,7 +120,7 @@ def sync_release(
     return _counted(report, transport, changed=True, changes=changes)
 
 
-def go_back(store: Store, data_dir: Path) -> Release:
+def go_back(store: Store, data_dir: Path) -> RollbackReport:
     """Bring the former release back; the caller holds the lock. The next sync leaves out the one that was left.
 
     Raises:
@@ -128,7 +128,7 @@ def go_back(store: Store, data_dir: Path) -> Release:
     """
     current, index = held_release(store), store.slot(INDEX_SLOT)
     with store.write() as writer:
-        writer.go_back()
+        returned = writer.go_back()
         if index is not None:  # the file of the former release is gone, this one is the quickest to bring up to date
             writer.set_slot(INDEX_SLOT, index.file, index.sha256, index.meta)
         if current is not None:
@@ -139,7 +139,8 @@ def go_back(store: Store, data_dir: Path) -> Release:
     for kind, model in models_of(release).items():
         if not is_whole(data_dir / model_folder(kind, model), model):
             raise SyncError(f"the {kind} of release {release.name!r} is damaged: sync again")
-    return release
+    left = "" if current is None else current.name
+    return RollbackReport(release.name, release.serial, release.as_of, left, returned)
 
 
 def held_release(store: Store) -> Release | None:
