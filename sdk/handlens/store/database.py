@@ -78,4 +78,4 @@ def _remedy(message: str) -> str:
         return "make room on the disk"
     if "no such" in message:
         return f"its tables are not those of handlens, {REINSTALL}"
-    return "check that its folder exists and may be written"
+    return "check that its folder exists and may be written, or choose another data_dir"

@@ -65,14 +65,23 @@ def locked(data_dir: Path) -> Iterator[None]:
     """Hold the store's sync lock.
 
     Raises:
-        BusyError: another process has it.
+        BusyError: another process has it. SyncError: the folder cannot be written.
     """
+    lock = FileLock(data_dir / "sync.lock", timeout=0)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(data_dir / "sync.lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise BusyError(f"another process is syncing {data_dir}: try again when it is done") from error
+    except OSError as error:
+        raise SyncError(
+            f"the folder {data_dir} cannot be used ({error.strerror}): choose another data_dir, or get the right to "
+            "write there"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sync_release(

@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # documented there, defined in _payload
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there, defined in _payload
+    Metadata,
+    Root,
+    TargetFile,
+)
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -101,10 +105,11 @@ class TrustedRepository:
 def choose_anchor(trust_dir: Path, given: Path | None, offered: Callable[[], bytes] | None) -> bytes:
     """The root that trust begins with: the one kept, else `given`, else what a folder offers.
 
-    A `given` root that is none of those known here begins anew: an app update after a lost key brings one.
+    A `given` root that is none of those known here begins anew: an app update after a lost key brings one. What is no
+    root, signed by its own keys, takes nothing away from the trust that is there.
 
     Raises:
-        SyncError: there is none, or `given` cannot be read.
+        SyncError: there is none, or `given` cannot be read. SignatureError: `given`, or what is offered, is no root.
     """
     kept = _read(trust_dir / _ANCHOR)
     wanted = None if given is None else _read_given(given)
@@ -117,6 +122,7 @@ def choose_anchor(trust_dir: Path, given: Path | None, offered: Callable[[], byt
         )
     if wanted is None or _is_known(trust_dir, wanted):
         return kept or wanted or b""
+    _require_root(wanted, "what the folder offers" if given is None else f"the trusted root {given}")
     _begin_anew(trust_dir, wanted)
     return wanted
 
@@ -125,6 +131,16 @@ def _is_known(trust_dir: Path, root: bytes) -> bool:
     history = trust_dir / "root_history"
     known = [trust_dir / _ANCHOR, *(history.iterdir() if history.is_dir() else ())]
     return (trust_dir / _ANCHOR).is_file() and any(_read(path) == root for path in known)
+
+
+def _require_root(data: bytes, what: str) -> None:
+    try:
+        root = Metadata[Root].from_bytes(data)
+        root.verify_delegate(Root.type, root)
+    except (tuf_errors.RepositoryError, ValueError) as error:
+        raise SignatureError(
+            f"{what} is no root.json ({error}): take the one that the operator of the server gave you"
+        ) from error
 
 
 def _begin_anew(trust_dir: Path, root: bytes) -> None:
