@@ -63,18 +63,18 @@ class PackStates:
         self._targets = targets
 
     def build(
-        self, pack: str, lines: Lines, space: Space, *, at_least: int, former: PackRelease | None, published: int
+        self, pack: str, lines: Lines, space: Space, *, at_least: int, former: PackRelease | None, last: int
     ) -> PackRelease:
-        """The next state of a pack, with its files in place; `former` is its state in the last release, if it has it.
+        """The next state of a pack, with its files in place; `former` is its state in the last release.
 
-        The state's sequence is `at_least` or, when that was used, the next one. `published` is the newest sequence
-        that any release has, 0 for none: a pack may have been left out of the last ones.
+        The state's sequence is `at_least` or, when that was used, the next one. `last` is the newest state of the pack
+        that any kept release has, 0 for none: `lines` may be read from one while the next is written.
 
         Raises:
             PackStateError: the folders cannot be written, or the former state is damaged.
         """
         try:
-            self._drop_unpublished(pack, published)
+            self._drop_unpublished(pack, last)
             return self._build(pack, lines, space, at_least, former)
         except OSError as error:
             raise PackStateError(f"{error.filename} cannot be written ({error.strerror}): make room") from error
@@ -193,10 +193,10 @@ class PackStates:
         folder = self._folder / pack
         return [int(path.stem) for path in folder.glob("*.pack") if path.stem.isdigit()] if folder.is_dir() else []
 
-    def _drop_unpublished(self, pack: str, published: int) -> None:
+    def _drop_unpublished(self, pack: str, last: int) -> None:
         """Remove what a publish left that was interrupted."""
         for sequence in self._sequences(pack):
-            if sequence > published:
+            if sequence > last:
                 self._path(pack, sequence).unlink()
 
     def _drop_old(self, pack: str, keep: set[int]) -> None:

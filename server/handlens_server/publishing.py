@@ -4,7 +4,8 @@ Rules:
 
 1. Everything a release needs is in place and checked before the repository's timestamp makes it visible.
 2. `serial` grows by one with every release. The record of each is kept under ``history/``; a record whose serial no
-   channel reached is left over from a publish that was interrupted, and is overwritten.
+   channel reached is left over from a publish that was interrupted, and is overwritten. A repository that was made anew
+   beside an old history goes on counting after it.
 3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one,
    but for the items that were withdrawn since.
 """
@@ -75,9 +76,12 @@ class Publisher:
         name: str | None = None,
         channel: str | None = None,
         percent: float = 100,
+        serial: int = 1,
         track: Track | None = None,
     ) -> Release:
         """Make a release of the catalogue as it is: every defined pack, with the models and documents in `models`.
+
+        Its serial is the next one, or `serial` where that is greater: a backup may be older than what devices have.
 
         Raises:
             PublishError: no pack is defined, a picture is not embedded, or the name is taken.
@@ -100,7 +104,7 @@ class Publisher:
                 for pack, rule in rules.items()
             }
             sequence = session.scalar(select(func.max(ItemRow.sequence))) or 1
-            return self._publish(packs, parts, sequence, name, channel, percent)
+            return self._publish(packs, parts, sequence, name, channel, percent, serial)
 
     def publish_rows(
         self,
@@ -111,10 +115,11 @@ class Publisher:
         name: str | None = None,
         channel: str | None = None,
         percent: float = 100,
+        serial: int = 1,
     ) -> Release:
         """Make a release of rows that do not come from the catalogue; raises as `publish`."""
         with self._locked():
-            return self._publish(packs, place_parts(models, self._targets), sequence, name, channel, percent)
+            return self._publish(packs, place_parts(models, self._targets), sequence, name, channel, percent, serial)
 
     def widen(self, percent: float, *, channel: str | None = None) -> ChannelEntry:
         """Offer the newest release of a channel to `percent` of the devices.
@@ -203,11 +208,12 @@ class Publisher:
         name: str | None,
         channel: str | None,
         percent: float,
+        least_serial: int = 1,
     ) -> Release:
         if not self.repository.exists:
             self.repository.create()
         published = self._published()
-        serial = max((release.serial for release in published), default=0) + 1
+        serial = max(least_serial, (published[-1].serial if published else self._last_serial()) + 1)
         wanted = _usable(name or f"r{serial}", "release")
         followed = _usable(channel or self._config.channel, "channel")
         if any(release.name == wanted for release in published):
@@ -217,7 +223,7 @@ class Publisher:
         former = published[-1].packs if published else {}
         states = {
             pack: self._states.build(
-                pack, lines, space, at_least=sequence, former=former.get(pack), published=_newest(published, pack)
+                pack, lines, space, at_least=sequence, former=former.get(pack), last=_last_state(published, pack)
             )
             for pack, lines in packs.items()
         }
@@ -282,6 +288,10 @@ class Publisher:
         paths = sorted(self._history.glob("*.json")) if self._history.is_dir() else []
         return [Release.from_json(path.read_bytes()) for path in paths if int(path.stem) <= last]
 
+    def _last_serial(self) -> int:
+        """The greatest serial ever used here, for a repository that was made anew: no device goes back by itself."""
+        return max((int(path.stem) for path in self._history.glob("*.json")), default=0)
+
     def _older(self, releases: list[Release], to: str | None) -> Release:
         if to is None and len(releases) < 2:
             raise PublishError("there is no release before the newest one: nothing to go back to")
@@ -328,9 +338,8 @@ def _usable(name: str, what: str) -> str:
     return name
 
 
-def _newest(published: Iterable[Release], pack: str) -> int:
-    """The newest sequence of a pack that a release has, 0 for none."""
-    return max((release.packs[pack].sequence for release in published if pack in release.packs), default=0)
+def _last_state(releases: Iterable[Release], pack: str) -> int:
+    return max((release.packs[pack].sequence for release in releases if pack in release.packs), default=0)
 
 
 def _percent(percent: float) -> float:

@@ -26,8 +26,8 @@ class Workshop:
         self.contents: dict[int, dict[str, bytes]] = {}
 
     def build(self, lines: list[tuple[str, bytes]], space: Space = AS_OF) -> PackRelease:
-        published = 0 if self.last is None else self.last.sequence
-        self.last = self.states.build("demo", lines, space, at_least=1, former=self.last, published=published)
+        last = 0 if self.last is None else self.last.sequence
+        self.last = self.states.build("demo", lines, space, at_least=1, former=self.last, last=last)
         self.contents[self.last.sequence] = dict(lines)
         return self.last
 

@@ -111,7 +111,7 @@ def choose_anchor(trust_dir: Path, given: Path | None, offered: Callable[[], byt
     Raises:
         SyncError: there is none, or `given` cannot be read. SignatureError: `given`, or what is offered, is no root.
     """
-    kept = _read(trust_dir / _ANCHOR)
+    kept = _kept(trust_dir)
     wanted = None if given is None else _read_given(given)
     if wanted is None and kept is None and offered is not None:
         wanted = offered()
@@ -121,10 +121,25 @@ def choose_anchor(trust_dir: Path, given: Path | None, offered: Callable[[], byt
             "the server gave you"
         )
     if wanted is None or _is_known(trust_dir, wanted):
-        return kept or wanted or b""
+        return kept or wanted or b""  # one of the two is there
     _require_root(wanted, "what the folder offers" if given is None else f"the trusted root {given}")
     _begin_anew(trust_dir, wanted)
     return wanted
+
+
+def _kept(trust_dir: Path) -> bytes | None:
+    """The anchor or, where a failing disk damaged it, the oldest root that followed from it."""
+    followed = sorted((trust_dir / "root_history").glob("*.root.json"), key=lambda path: (len(path.name), path.name))
+    found = (_read(path) for path in (trust_dir / _ANCHOR, *followed))
+    return next((data for data in found if data is not None and _is_root(data)), None)
+
+
+def _is_root(data: bytes) -> bool:
+    try:
+        _require_root(data, "")
+    except SignatureError:
+        return False
+    return True
 
 
 def _is_known(trust_dir: Path, root: bytes) -> bool:
@@ -146,9 +161,10 @@ def _require_root(data: bytes, what: str) -> None:
 def _begin_anew(trust_dir: Path, root: bytes) -> None:
     try:
         trust_dir.mkdir(parents=True, exist_ok=True)
-        for path in [*trust_dir.glob("*.json"), *trust_dir.glob("root_history/*.json")]:
-            path.unlink()
         write_durably(trust_dir / _ANCHOR, root)
+        for path in [*trust_dir.glob("*.json"), *trust_dir.glob("root_history/*.json")]:
+            if path.name != _ANCHOR:
+                path.unlink()
     except OSError as error:
         raise SyncError(f"{trust_dir} cannot be written ({error.strerror}): make room on the disk") from error
 

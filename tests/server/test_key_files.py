@@ -1,4 +1,4 @@
-"""Keys: made, replaced one by one, and lost. A device that trusts the first root follows through all of it."""
+"""Keys as files, and what publishing, refreshing and the command line do with them."""
 
 from __future__ import annotations
 
@@ -88,76 +88,6 @@ class TestPublishing:
         assert verify(backend.repository, "stable", root=backend.root).releases == ("one",)
 
 
-class TestRotation:
-    @pytest.mark.parametrize("name", [*OFFLINE, *ONLINE])
-    def test_devices_follow_a_key_that_is_replaced(self, folder: Path, backend: Backend, name: str) -> None:
-        before = (folder / "keys" / f"{name}.pem").read_bytes()
-        backend.publisher.rotate(name)
-        assert (folder / "keys" / f"{name}.pem").read_bytes() != before
-        (retired,) = (folder / "keys").glob(f"retired-{name}-*.pem")
-        assert retired.read_bytes() == before
-        follows(backend)
-        (folder / "keys" / f"{name}.pem").write_bytes(before)
-        if name in ONLINE:
-            with pytest.raises(RepositoryError, match="is not the one that the repository trusts"):
-                backend.publish_rows({"demo": rows("saw")})
-
-    def test_every_key_can_be_replaced_twice(self, backend: Backend) -> None:
-        for name in (*ONLINE, *OFFLINE) * 2:
-            backend.publisher.rotate(name)
-        follows(backend)
-
-    def test_needs_two_offline_keys_and_changes_nothing_without(self, folder: Path, backend: Backend) -> None:
-        for name in ("root1", "root3"):
-            (folder / "keys" / f"{name}.pem").unlink()
-        before = sorted(path.name for path in (backend.repository / "metadata").iterdir())
-        for name in ("root2", "packs", "timestamp"):
-            with pytest.raises(KeyFileError, match="1 of the offline keys .* 2 must sign"):
-                backend.publisher.rotate(name)
-        assert sorted(path.name for path in (backend.repository / "metadata").iterdir()) == before
-        follows(backend)
-
-
-class TestLoss:
-    @pytest.mark.parametrize("name", OFFLINE)
-    def test_two_offline_keys_put_a_new_one_in_the_place_of_the_third(
-        self, folder: Path, backend: Backend, name: str
-    ) -> None:
-        (folder / "keys" / f"{name}.pem").unlink()
-        backend.publisher.rotate(name, lost=True)
-        follows(backend)
-        backend.publisher.rotate("packs")  # with the three that there are again
-        follows(backend)
-
-    def test_a_key_that_is_here_is_not_lost(self, backend: Backend) -> None:
-        for name in ("root1", "packs"):
-            with pytest.raises(RepositoryError, match="keys rotate"):
-                backend.publisher.rotate(name, lost=True)
-
-    def test_a_second_loss_is_one_too_many(self, folder: Path, backend: Backend) -> None:
-        for name in ("root1", "root2"):
-            (folder / "keys" / f"{name}.pem").unlink()
-        with pytest.raises(KeyFileError, match="2 must sign"):
-            backend.publisher.rotate("root1", lost=True)
-
-    def test_an_online_key_that_was_lost_is_replaced_by_the_offline_ones(self, folder: Path, backend: Backend) -> None:
-        for name in ONLINE:
-            (folder / "keys" / f"{name}.pem").unlink()
-            backend.publisher.rotate(name, lost=True)
-        follows(backend)
-
-    def test_all_online_keys_that_were_lost_with_their_machine_are_replaced(
-        self, folder: Path, backend: Backend
-    ) -> None:
-        for name in ONLINE:
-            (folder / "keys" / f"{name}.pem").unlink()
-        with pytest.raises(KeyFileError, match="the key models is not in|the key snapshot is not in"):
-            backend.publisher.rotate("packs", lost=True)
-        for name in ("timestamp", "snapshot", "packs", "models", "policy"):
-            backend.publisher.rotate(name, lost=True)
-        follows(backend)
-
-
 class TestExpiry:
     def test_refreshing_signs_anew_what_devices_ask_for_each_time(self, backend: Backend) -> None:
         short = Repository(backend.repository, backend.keys, Lifetimes(timestamp=1, snapshot=1, delegated=1))
@@ -210,7 +140,8 @@ def test_the_command_line_makes_shows_and_replaces_keys(tmp_path: Path) -> None:
 def test_before_there_are_keys_one_line_says_what_to_do(tmp_path: Path, words: list[str], cause: str) -> None:
     where = ["--data-dir", str(tmp_path / "server")]
     keys = [] if words[1] == "verify" else ["--keys", str(tmp_path / "keys")]
-    done = CliRunner().invoke(main, [*words, *where, *keys])
+    named = [str(tmp_path / "out") if word == "out" else word for word in words]
+    done = CliRunner().invoke(main, [*named, *where, *keys])
     assert done.exit_code == 1
     assert cause in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
