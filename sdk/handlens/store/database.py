@@ -74,8 +74,8 @@ def translated(path: Path) -> Iterator[None]:
 def _remedy(message: str) -> str:
     if "locked" in message:
         return "another process is writing to it, try again when it is done"
-    if "full" in message:
-        return "make room on the disk"
+    if "full" in message or "disk I/O" in message:  # a full disk has no room for the log's index either
+        return "make room on the disk or, if there is, check the disk"
     if "no such" in message:
         return f"its tables are not those of handlens, {REINSTALL}"
     return "check that its folder exists and may be written, or choose another data_dir"
