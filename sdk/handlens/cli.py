@@ -228,7 +228,7 @@ def status(as_json: bool, **settings: Any) -> None:
     for name, value in found.items():
         shown = [_pack_line(pack) for pack in value] if name == "packs" else [str(value)]
         for line in shown:
-            click.echo(f"{name.replace('_', ' '):12} {line}")
+            click.echo(f"{name.replace('_', ' '):14} {line}")
 
 
 @main.command()

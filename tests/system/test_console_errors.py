@@ -151,5 +151,6 @@ def test_sync_says_where_it_is_and_what_came(device: Path, tmp_path: Path) -> No
     told = json.loads(run("status", "--json", "--data-dir", str(device)).stdout)
     assert told["release"] == "one"
     assert {"sequence", "as_of", "items", "vectors"} <= set(told["packs"][0])
-    assert told["store_bytes"] > 0
+    assert min(told["store_bytes"], told["models_bytes"]) > 0
     assert told["age_days"] >= 0
+    assert told["checked_at"] >= told["as_of"]
