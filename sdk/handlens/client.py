@@ -42,7 +42,7 @@ from handlens.results import (
 from handlens.sources import AnnotationSource, Source, VisualSource
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
-from handlens.sync.reports import Progress, SyncReport, no_progress
+from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
 from handlens.understand import choose_regions, understand
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
@@ -68,12 +68,14 @@ T = TypeVar("T")
 class Status:
     """What is on this device. Sizes are bytes; `age_days` is how old the release is by this device's clock.
 
-    `former` names the release that `rollback` would bring back, `outbox` counts the events that wait.
+    `checked_at` (ISO 8601, UTC) is when a sync last found this to be the newest release, "" for never. `former` names
+    the release that `rollback` would bring back, `outbox` counts the events that wait.
     """
 
     release: str
     as_of: str
     age_days: float
+    checked_at: str
     former: str
     packs: tuple[PackState, ...]
     detector: str
@@ -82,6 +84,8 @@ class Status:
     index: str
     policy: str
     store_bytes: int
+    models_bytes: int
+    index_bytes: int
     outbox: int
     refused_events: int
     consent: str
@@ -185,8 +189,11 @@ class Lens:
         root = Path(folder).expanduser()
         return self._bring(FolderTransport(root), root, None, None, progress or no_progress)
 
-    def rollback(self, *, progress: Progress | None = None) -> Release:
+    def rollback(self, *, progress: Progress | None = None) -> RollbackReport:
         """Go back to the release before the last sync. The next sync leaves out the one that was left.
+
+        Everything is as that release was: items that the one which is left had removed, among them those that the
+        operator withdrew, are found again until the next newer release. The report says how many.
 
         Raises:
             NotReadyError: there is no former release. SyncError: it is damaged, or another process is syncing.
@@ -194,9 +201,9 @@ class Lens:
         from handlens.sync.session import go_back, locked
 
         with locked(self.options.data_path):
-            release = go_back(self._opened(), self.options.data_path)
+            report = go_back(self._opened(), self.options.data_path)
             self._index(progress or no_progress)
-        return release
+        return report
 
     def reindex(self, *, progress: Progress | None = None) -> None:
         """Build the index file anew from the store's vectors."""
@@ -311,12 +318,15 @@ class Lens:
 
     def status(self) -> Status:
         """What is installed, which runtime and which index run, and why."""
+        from handlens.sync.session import checked_at
+
         engine, store = self._ready(), self._opened()
         former = store.former_document("release")
         return Status(
             release=engine.release.name,
             as_of=engine.release.as_of,
             age_days=_age_days(engine.release.as_of),
+            checked_at=checked_at(self.options.data_path),
             former="" if former is None else Release.from_json(former).name,
             packs=store.packs(),
             detector=engine.detector.spec.model_id,
@@ -325,6 +335,8 @@ class Lens:
             index=str(engine.index),
             policy=engine.policy.version,
             store_bytes=store.stats().bytes,
+            models_bytes=_size_of(self.options.data_path / "models"),
+            index_bytes=_size_of(self.options.data_path / "index"),
             outbox=self.outbox.count(),
             refused_events=len(self.outbox.refused()),
             consent=self.options.consent,
@@ -339,7 +351,7 @@ class Lens:
         progress: Progress,
     ) -> SyncReport:
         """Sync from a transport: from a folder when one is given, else from the server."""
-        from handlens.sync.session import Wish, held_release, locked, sync_release
+        from handlens.sync.session import Wish, held_release, locked, note_check, sync_release
         from handlens.sync.trust import TrustedRepository, choose_anchor
 
         options, data_dir = self.options, self.options.data_path
@@ -354,6 +366,8 @@ class Lens:
             chosen = None if packs is None else tuple(dict.fromkeys(packs))
             wish = Wish(self.outbox.device_id(), options.channel, chosen, max_bytes)
             report = sync_release(store, data_dir, repository, transport, wish, progress)
+            if folder is None:
+                note_check(data_dir)
             self._index(progress)
         return report
 
@@ -566,6 +580,10 @@ def _parsed(read: Callable[[str], T], store: Store, name: str) -> T:
         raise StoreCorruptError(
             f"the store's {name} is malformed ({error}): sync again, or install the release again"
         ) from error
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _now() -> datetime:

@@ -41,6 +41,7 @@ __all__ = [
     "restore_items",
     "touch",
     "withdraw_items",
+    "withdrawn_ids",
 ]
 
 _T = TypeVar("_T")
@@ -129,6 +130,11 @@ def withdraw_items(session: Session, item_ids: Sequence[str]) -> int:
 def restore_items(session: Session, item_ids: Sequence[str]) -> int:
     """Bring withdrawn items back, how many were withdrawn; raises as `withdraw_items`."""
     return _mark(session, item_ids, is_withdrawn=False)
+
+
+def withdrawn_ids(session: Session) -> frozenset[str]:
+    """The ids of all withdrawn items."""
+    return frozenset(session.scalars(select(ItemRow.item_id).where(ItemRow.is_withdrawn)))
 
 
 def find_item(session: Session, item_id: str) -> CatalogueItem:

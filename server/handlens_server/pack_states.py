@@ -8,7 +8,7 @@ Rules:
 3. A new state comes with a delta from each of the states 1, 2, 4 and 8 before it. The deltas from one state to the next
    stay for `KEPT_STEPS` states. A new base is published when the way from the published one has grown to
    `BASE_SHARE` of its size, or the published one is further back than the steps reach.
-4. So a device that missed up to `KEPT_STEPS` states takes at most three deltas, any other a base and at most one.
+4. So a device that missed up to `KEPT_STEPS` states takes at most four deltas, any other a base and at most one.
 """
 
 from __future__ import annotations
@@ -183,6 +183,7 @@ class PackStates:
         elif not target.exists():
             partial = target.with_name(f".{target.name}")
             shutil.copyfile(path, partial)
+            _bring_to_disk(partial)
             os.replace(partial, target)
         sync_folder(target.parent)
         fault_point("publish.packed")
@@ -233,13 +234,18 @@ def _place(path: Path, header: PackHeader, lines: Iterable[bytes]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write_pack(partial, header, lines)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        _bring_to_disk(partial)
         fault_point("states.rename")
         os.replace(partial, path)
+        sync_folder(path.parent)
         fault_point("states.renamed")
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _bring_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _item_id(line: bytes) -> str:

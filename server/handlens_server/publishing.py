@@ -6,13 +6,14 @@ Rules:
 2. `serial` grows by one with every release. The record of each is kept under ``history/``; a record whose serial no
    channel reached is left over from a publish that was interrupted, and is overwritten. A repository that was made anew
    beside an old history goes on counting after it.
-3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one.
+3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one,
+   but for the items that were withdrawn since.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -24,7 +25,7 @@ from sqlalchemy import func, select
 from handlens.durable import write_durably
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile
+from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile, is_name
 from handlens_server.config import Config
 from handlens_server.database import Database
 from handlens_server.key_files import Keys
@@ -140,8 +141,17 @@ class Publisher:
             self._offer(replace(found, entries=_offered(entry, found.entries[1:])))
             return entry
 
-    def rollback(self, to: str | None = None, *, name: str | None = None, channel: str | None = None) -> Release:
+    def rollback(
+        self,
+        to: str | None = None,
+        *,
+        name: str | None = None,
+        channel: str | None = None,
+        without: Container[str] = (),
+    ) -> Release:
         """Make a release whose parts and packs are those of an older one (by default the one before the newest).
+
+        The items whose ids are in `without` stay out: what was withdrawn must not come back by an undo.
 
         Raises:
             PublishError: there is no such release, or its states are not kept any more.
@@ -153,7 +163,10 @@ class Publisher:
             parts = ReleaseParts(
                 wanted.detector, wanted.embedder, wanted.taxonomy, wanted.policy, wanted.space, wanted.dim
             )
-            packs = {pack: self._states.lines(pack, state.sequence) for pack, state in wanted.packs.items()}
+            packs = {
+                pack: (row for row in self._states.lines(pack, state.sequence) if row[0] not in without)
+                for pack, state in wanted.packs.items()
+            }
             return self._publish(packs, parts, sequence, name, channel, 100)
 
     def releases(self) -> list[ReleaseLine]:
@@ -201,7 +214,8 @@ class Publisher:
             self.repository.create()
         published = self._published()
         serial = max(least_serial, (published[-1].serial if published else self._last_serial()) + 1)
-        wanted = name or f"r{serial}"
+        wanted = _usable(name or f"r{serial}", "release")
+        followed = _usable(channel or self._config.channel, "channel")
         if any(release.name == wanted for release in published):
             raise PublishError(f"a release {wanted!r} was published before: choose another name")
         as_of = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -227,7 +241,7 @@ class Publisher:
             packs=states,
         )
         file = self._keep(release)
-        self._offer(self._with_new(channel or self._config.channel, release, file, percent))
+        self._offer(self._with_new(followed, release, file, percent))
         sweep(self.repository, [*published[-_KEPT_RELEASES:], release], self._history)
         return release
 
@@ -314,6 +328,14 @@ def _offered(entry: ChannelEntry, former: Iterable[ChannelEntry]) -> tuple[Chann
         if other.percent >= 100:
             break
     return (entry, *kept)
+
+
+def _usable(name: str, what: str) -> str:
+    if not is_name(name):
+        raise PublishError(
+            f"{what} name {name[:80]!r} cannot be used: give at most 61 lower-case letters, digits, '.', '_' and '-'"
+        )
+    return name
 
 
 def _last_state(releases: Iterable[Release], pack: str) -> int:

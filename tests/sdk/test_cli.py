@@ -86,7 +86,7 @@ def test_install_and_reindex_make_a_device(tmp_path: Path, release: Path) -> Non
     assert "now at release test-1 of " in run("install", str(release), *store).stdout
     assert "already at release test-1" in run("install", str(release), *store).stdout
     assert "index hnsw (" in run("reindex", "--index", "hnsw", *store).stdout
-    assert "index        hnsw (" in run("status", *store).stdout
+    assert "index          hnsw (" in run("status", *store).stdout
     assert run("search", TAJ, *store).exit_code == 0
 
 

@@ -21,6 +21,10 @@ from handlens.wire.pack import NO_ROWS, PackChange, PackDelete, PackHeader, pars
 
 __all__ = ["Writer"]
 
+_RETURNING = """
+SELECT count(*) FROM undo WHERE line IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM items WHERE items.pack = undo.pack AND items.item_id = undo.item_id)
+"""
 _STATE = "pack, sequence, as_of, space, dim, items, vectors, digest"
 
 
@@ -43,8 +47,10 @@ class Writer:
         for table in ("undo", "former_packs", "former_documents", "former_slots"):
             self._db.execute(f"DELETE FROM {table}")
 
-    def go_back(self) -> None:
+    def go_back(self) -> int:
         """Bring the former release back: its packs that are still held, its documents and its slots.
+
+        Returns how many items are there again that the release which is left had removed.
 
         Raises:
             NotReadyError: there is no former release.
@@ -52,6 +58,7 @@ class Writer:
         """
         if not self._db.execute("SELECT EXISTS (SELECT 1 FROM former_documents)").fetchone()[0]:
             raise NotReadyError("there is no former release to go back to: it is kept from one sync to the next only")
+        returning = int(self._db.execute(_RETURNING).fetchone()[0])
         former = self._states("former_packs")
         for pack in self._states("packs"):
             if pack not in former:
@@ -64,6 +71,7 @@ class Writer:
         self.forget()
         self._count("texts")
         self._next_generation()
+        return returning
 
     def apply(
         self, header: PackHeader, changes: Iterable[PackChange], *, progress: Callable[[int], None] | None = None
