@@ -241,6 +241,17 @@ class Lens:
         events = feedback_events(result, deed, space=self._space(), now=_now(), photo=image)
         return tuple(self._keep(event, durable=True) for event in events)
 
+    def lower_consent(self, consent: str) -> None:
+        """Take from the events that wait what `consent` does not cover; ``none`` removes them all.
+
+        Call it when the user allows less than before, and give the next `Lens` the same `options.consent`.
+
+        Raises:
+            OptionsError: no such consent. StoreError: the outbox cannot be written.
+        """
+        level = replace(self.options, consent=consent).consent
+        self.outbox.change(lambda line: None if level == "none" else Event.from_json(line).within(level).to_json())
+
     def erase(self) -> bool:
         """Delete every event and this device's identity, here and on the server; the packs stay.
 

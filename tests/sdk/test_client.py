@@ -495,6 +495,22 @@ class TestFeedback:
             assert "refuses this device" in report.events_error
             assert report.events_waiting == 2
 
+    def test_lowered_consent_takes_back_what_waits(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        with own_shop.device(tmp_path / "device", own_url, consent="crop") as lens:
+            lens.sync(send_events=False)
+            lens.feedback(lens.search(TAJ), label="palace", box=Box(0.1, 0.1, 0.5, 0.9), photo=TAJ)
+            assert {"crop", "embedding"} <= fields_waiting(lens)
+            lens.lower_consent("embedding")
+            assert "embedding" in fields_waiting(lens)
+            assert "crop" not in fields_waiting(lens)
+            lens.lower_consent("events")
+            assert not {"crop", "embedding", "space"} & fields_waiting(lens)
+            assert lens.outbox.count() == 2
+            with pytest.raises(OptionsError, match="consent"):
+                lens.lower_consent("some")
+            lens.lower_consent("none")
+            assert lens.outbox.count() == 0
+
     def test_erase_forgets_here_and_there(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
         with own_shop.device(tmp_path / "device", own_url, consent="events") as lens:
             lens.sync()
@@ -507,6 +523,11 @@ class TestFeedback:
             assert lens.outbox.device_id() != device
             assert lens.search(TAJ).objects
         assert stored(own_shop) == []
+
+
+def fields_waiting(lens: Lens) -> set[str]:
+    """The fields of all events that wait."""
+    return {name for line in lens.outbox.lines() for name in json.loads(line)}
 
 
 def stored(shop: Shop) -> list[str]:

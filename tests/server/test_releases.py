@@ -253,9 +253,9 @@ class TestSweeping:
             backend.publish_rows({"demo": rows("axe", "saw", value=value)}, name=f"v{value}")
         targets = backend.repository / "targets"
         fresh = len([path for path in targets.rglob("*") if path.is_file()])
-        old = (GRACE_DAYS + 1) * 86400
-        for path in targets.rglob("*"):
-            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - old))
+        record = backend.config.data_dir / "unused.json"
+        past = {name: begun - (GRACE_DAYS + 1) * 86400 for name, begun in json.loads(record.read_bytes()).items()}
+        record.write_text(json.dumps(past))
         backend.publish_rows({"demo": rows("axe", "saw", value=30)}, name="last")
         left = [path for path in targets.rglob("*") if path.is_file()]
         assert len(left) < fresh / 2
@@ -263,8 +263,13 @@ class TestSweeping:
         assert len(list((backend.config.data_dir / "history").iterdir())) == 17
         assert backend.publisher.rollback().packs["demo"].items == 2  # what is kept can still be brought back
 
-    def test_what_a_device_may_be_fetching_stays(self, backend: Backend) -> None:
+    @pytest.mark.parametrize("record", [None, "", "[1]", "not JSON"])
+    def test_what_a_device_may_be_fetching_stays(self, backend: Backend, record: str | None) -> None:
         before = {path for path in (backend.repository / "targets").rglob("*") if path.is_file()}
+        for path in before:  # files may be old when they fall out of use
+            os.utime(path, (0, 0))
+        if record is not None:
+            (backend.config.data_dir / "unused.json").write_text(record)
         backend.publish_rows({"demo": rows("axe", value=2)}, name="two")
         assert before <= set((backend.repository / "targets").rglob("*"))
 
