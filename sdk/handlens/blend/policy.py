@@ -36,9 +36,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from handlens.blend.curves import Curve, read_curves
@@ -63,8 +62,12 @@ __all__ = ["Diversity", "Exploration", "Fallback", "Freshness", "Gates", "Langua
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """The confidence 0..1 below which a word is neither searched nor named in a title."""
+    """Confidences 0..1 below which a type, or a word, is not acted upon.
 
+    A word below it is neither searched nor named in a title; a type below it is in a band that uses another layout.
+    """
+
+    type: float
     annotation: float
 
 
@@ -123,13 +126,16 @@ class Exploration:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """An editor's pick: an item shown for object types or tags, from day `starts` to day `ends`, both included."""
+    """An item that editors chose for object types or for tags, from the day `starts` to the day `ends`, both included.
+
+    Days are ISO 8601, such as 2026-01-31; an empty one is open. A pick without types and tags is for everything.
+    """
 
     item_id: str
     types: tuple[str, ...]
     tags: tuple[str, ...]
-    starts: date | None = None
-    ends: date | None = None
+    starts: str = ""
+    ends: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +201,8 @@ class Policy:
         """
         fields = Fields(migrated(load_object(text, what="policy")), what="policy")
         fields.require_format(FORMAT)
-        gates = _gates(fields.mapping("gates"))
         bands, curves = read_bands(fields), read_curves(fields)
+        gates = _gates(fields.mapping("gates"), bands)
         return cls(
             version=filled(fields, "version"),
             bands=bands,
@@ -217,10 +223,11 @@ class Policy:
 _EVEN, _NEVER = Diversity(max_per_group=1), Exploration()  # what a policy that says nothing of it has
 
 
-def _gates(fields: Fields) -> Gates:
+def _gates(fields: Fields, bands: Sequence[Band]) -> Gates:
     if "type" in fields.values:
         raise DecodeError(f"{fields.what}.type belongs to format 1 and contradicts policy.bands: say it in the bands")
-    return Gates(annotation=fraction(fields, "annotation"))
+    acted_upon = min((band.least for band in bands if band.use is None), default=1.0)
+    return Gates(type=acted_upon, annotation=fraction(fields, "annotation"))
 
 
 def _fallback(fields: Fields) -> Fallback:
@@ -292,8 +299,6 @@ def _pick(fields: Fields) -> Pick:
         ends=day(fields, "until"),
     )
     refuse_types(pick.types, f"{fields.what}.types")
-    if not pick.types and not pick.tags:
-        raise DecodeError(f"{fields.what} has neither types nor tags: say what the item is picked for")
-    if pick.starts is not None and pick.ends is not None and pick.starts > pick.ends:
+    if pick.ends and pick.starts > pick.ends:
         raise DecodeError(f"{fields.what}.until is before {fields.what}.from: the pick would never be shown")
     return pick

@@ -77,14 +77,14 @@ def at_least_one(fields: Fields, name: str, default: int | None = None) -> int:
     return value
 
 
-def day(fields: Fields, name: str) -> date | None:
-    """A date such as 2026-01-31 that may be null or absent."""
+def day(fields: Fields, name: str) -> str:
+    """A date such as 2026-01-31; empty where it is null or absent."""
     value = fields.optional_text(name)
     if value is None:
-        return None
+        return ""
     try:
         if _DAY.fullmatch(value):
-            return date.fromisoformat(value)
+            return date.fromisoformat(value).isoformat()
     except ValueError:
         pass  # no such day: refused like any other text
     raise fields.wrong(name, "a date such as 2026-01-31, or null")
