@@ -11,7 +11,7 @@ from handlens.wire.item import OBJECT_TYPES
 
 __all__ = ["Change", "policy_changes"]
 
-_PLAIN = ("version", "gates", "bands", "curves", "diversity", "freshness", "languages", "audiences", "exploration",
+_PLAIN = ("version", "gates", "curves", "other_type", "diversity", "freshness", "languages", "audiences", "exploration",
           "fallback")  # fmt: skip
 _OF_A_SECTION = ("share", "min_score", "sources", "kinds", "title", "tagged_title", "needs_type", "needs_annotation")
 
@@ -40,6 +40,7 @@ class Change:
 def policy_changes(before: Policy, after: Policy) -> list[Change]:
     """The differences, settings first, then every type in every confidence band that the newer policy knows."""
     found = [change for name in _PLAIN for change in _values(name, getattr(before, name), getattr(after, name))]
+    found += _values("bands", *({band.name: band for band in one.bands} for one in (before, after)))
     found += _picks(before, after)
     for band in after.bands:
         for object_type in (*OBJECT_TYPES, "default"):

@@ -99,7 +99,7 @@ def answer(candidates: Iterable[Candidate], understanding: Understanding, policy
     """Make one answer; raises as `blend`."""
     if ask.limit < 1:
         raise ValueError(f"limit is {ask.limit}: give at least 1")
-    ranked = standings(list(candidates), policy, ask)
+    ranked = standings(list(candidates), understanding, policy, ask)
     shown = [one for one in ranked if not one.refusal]
     made = _seated(ranked, shown, understanding, policy, ask)
     if ask.explore and not ask.refine and made.layout != "fallback" and explores(policy.exploration, ask.request_id):

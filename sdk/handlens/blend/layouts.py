@@ -119,7 +119,8 @@ def _layout(fields: Fields, name: str, bands: Sequence[Band]) -> Layout:
 def _band_rules(fields: Fields, owner: str, sections: Sequence[Rule]) -> tuple[Rule, ...]:
     has_shares, has_sections = (fields.values.get(name) is not None for name in ("shares", "sections"))
     if has_shares == has_sections:
-        raise DecodeError(f"{fields.what} has {'both' if has_shares else 'neither'} shares and sections: give one")
+        has = "both shares and" if has_shares else "neither shares nor"
+        raise DecodeError(f"{fields.what} has {has} sections: give one of them")
     if has_sections:
         return _rules(fields, owner)
     shares = fields.mapping("shares")

@@ -7,6 +7,7 @@
                {"name": "unsure", "from": 0, "use": "default"}],
      "gates": {"annotation": 0.25},
      "scores": {"visual": {"curve": "logistic", "midpoint": 0.6, "slope": 9}},
+     "other_type": {"visual": 0.5, "object": 0.5},
      "diversity": {"max_per_group": 2, "lambda": 0.8, "window": 24, "alike": {"tags": 0.6, "title": 0.4}},
      "freshness": {"half_life_days": {"product": 365}, "floor": 0.6},
      "locale": {"unmarked": 0.95, "other": 0}, "audiences": {"all": ["all"]},
@@ -28,6 +29,7 @@ Rules:
    other shares, or other sections; a band that names a layout to ``use`` has that one for every type that says nothing
    of its own about the band.
 3. ``scores`` maps each source's scores to one scale 0..1, the chance that an offer helps; ``min_score`` is on it.
+   ``other_type`` is what is left of a source's offer that is of another type than the object, if that is certain.
    ``needs`` closes a section while the type, or the first word, is less sure.
 4. When no section of a layout wants any candidate its ``fallback`` is asked, "default" unless it says otherwise; null
    ends the chain, and the section ``fallback`` of the policy shows the best candidates there are.
@@ -40,7 +42,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlens.blend.curves import Curve, read_curves
+from handlens.blend.curves import SOURCES, Curve, read_curves
 from handlens.blend.layouts import Band, Layout, Rule, read_bands, read_layouts
 from handlens.blend.migrate import FORMAT, migrated
 from handlens.blend.reading import (
@@ -147,6 +149,7 @@ class Policy:
     layouts: Mapping[str, Layout]
     gates: Gates
     curves: Mapping[str, Curve]
+    other_type: Mapping[str, float]
     diversity: Diversity
     freshness: Freshness
     languages: Languages
@@ -209,6 +212,7 @@ class Policy:
             layouts=read_layouts(fields, bands, curves, gates.annotation),
             gates=gates,
             curves=curves,
+            other_type=_by_source(nested(fields, "other_type")),
             diversity=_diversity(fields.mapping("diversity")),
             freshness=_freshness(nested(fields, "freshness")),
             languages=_languages(nested(fields, "locale")),
@@ -245,6 +249,13 @@ def _diversity(fields: Fields) -> Diversity:
         window=at_least_one(fields, "window", _EVEN.window),
         **shares,
     )
+
+
+def _by_source(fields: Fields) -> dict[str, float]:
+    for name in fields.values:
+        if name not in SOURCES:
+            raise DecodeError(f"{fields.what}.{name} is no source: expected one of {', '.join(SOURCES)}")
+    return {name: fraction(fields, name) for name in fields.values}
 
 
 def _freshness(fields: Fields) -> Freshness:

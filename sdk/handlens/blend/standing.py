@@ -1,10 +1,11 @@
 """What each candidate is worth before any section looks at it: its standing.
 
 * `value` is the score on the common scale 0..1, by the curve of its source.
-* `rank` is the value, made less by age (``floor + (1 - floor) * 2 ** (-age / half-life)``, the exponential decay of Li
-  and Croft, "Time-based language models", CIKM 2003) and by language, and more by wished words. Age counts from the
-  release's `as_of`, never from the clock on the wall: the same release answers alike for ever. An item that does not
-  say when it was made counts as one half-life old.
+* `rank` is the value, made less for an item of another type (as far as the object's type is sure), by age
+  (``floor + (1 - floor) * 2 ** (-age / half-life)``, the exponential decay of Li and Croft, "Time-based language
+  models", CIKM 2003) and by language, and made more by wished words. Age counts from the release's `as_of`, never from
+  the clock on the wall: the same release answers alike for ever. An item that does not say when it was made counts as
+  one half-life old.
 * `refusal` says why the user may not see the item at all: it is for another audience, or in another language.
 
 Ranking is total: ties go to the better item, then to the lower item id, which device and server share.
@@ -20,7 +21,7 @@ from functools import lru_cache
 from handlens.blend.curves import Linear
 from handlens.blend.policy import Policy
 from handlens.blend.refine import Refinement
-from handlens.results import Candidate
+from handlens.results import Candidate, Understanding
 from handlens.wire.item import Item
 
 __all__ = ["Ask", "Standing", "standings"]
@@ -64,15 +65,24 @@ class Standing:
         self.mask: tuple[int, int] | None = None  # tags and title words as bits, see `handlens.blend.diversity`
 
 
-def standings(candidates: Iterable[Candidate], policy: Policy, ask: Ask) -> list[Standing]:
+def standings(
+    candidates: Iterable[Candidate], understanding: Understanding, policy: Policy, ask: Ask
+) -> list[Standing]:
     """All candidates, best first, those that are refused among them."""
     wish = Refinement.parse(ask.refine)
+    object_type, confidence = understanding.object_type, understanding.type_confidence
+    strange = {
+        source: 1.0 - (1.0 - policy.other_type.get(source, 1.0)) * confidence
+        for source in {one.source for one in candidates}
+    }
     curves = {source: policy.curves.get(source, _AS_IT_IS) for source in {one.source for one in candidates}}
     factor, refusal = _aging(policy, ask.as_of), _refusals(policy, ask)
     found = []
     for one in candidates:
         value = curves[one.source](one.score)
         rank = value * factor(one.item) * _language(one.item, policy, ask.locale)
+        if one.item.object_type != object_type:
+            rank *= strange[one.source]
         if wish.words:
             rank *= _WISH ** wish.hits(one.item)
         found.append(Standing(one, value, rank, refusal(one.item)))
