@@ -33,7 +33,7 @@ from handlens.vision.image import load_photo
 from handlens.wire.item import Item
 from handlens.wire.taxonomy import Taxonomy
 
-__all__ = ["WISHES", "Case", "catalogue_of", "collect", "helpfulness"]
+__all__ = ["WISHES", "Case", "Pipeline", "catalogue_of", "collect", "helpfulness"]
 
 ROOT = Path(__file__).resolve().parent.parent
 NEIGHBOURS = 40  # Options.neighbours
@@ -93,7 +93,7 @@ def catalogue_of() -> list[Item]:
 def collect(device: Path, *, threads: int = 2) -> Iterator[Case]:
     """The cases, queries first."""
     with Store.open(device) as store:
-        pipeline = _Pipeline(store, threads)
+        pipeline = Pipeline(store, threads)
         folder = ROOT / "demo" / "queries"
         for line in (folder / "queries.jsonl").read_text("utf-8").splitlines():
             query = json.loads(line)
@@ -111,12 +111,12 @@ def collect(device: Path, *, threads: int = 2) -> Iterator[Case]:
                 yield Case(item.item_id, False, item.object_type, tags, item.item_id, understanding, candidates)
 
 
-class _Pipeline:
+class Pipeline:
     """The steps of a search, with one item left out."""
 
     def __init__(self, store: Store, threads: int) -> None:
         self._store = store
-        self._taxonomy = Taxonomy.from_json((ROOT / "models" / "taxonomy.json").read_bytes())
+        self.taxonomy = Taxonomy.from_json((ROOT / "models" / "taxonomy.json").read_bytes())
         self._detector = Detector.open(ROOT / "models" / "detector", threads=threads)
         self._embedder = Embedder.open(ROOT / "models" / "embedder", threads=threads)
         ids, codes = store.vectors()
@@ -125,16 +125,19 @@ class _Pipeline:
         self._sources = (VisualSource(), AnnotationSource(store, gate=WORD_GATE))
 
     def ask(self, photo_path: Path, left_out: str) -> tuple[Understanding, tuple[Candidate, ...]]:
+        evidence = self.evidence(photo_path, left_out)
+        understanding = understand(evidence, self.taxonomy)
+        query = Query(understanding, evidence.neighbours, NEIGHBOURS + 1, "en")
+        offers = (one for source in self._sources for one in source.candidates(query))
+        return understanding, tuple(one for one in offers if one.item.item_id != left_out)
+
+    def evidence(self, photo_path: Path, left_out: str) -> Evidence:
         photo = load_photo(photo_path)
         found = [Region(one.box, "detector", one.label, one.score) for one in self._detector.detect(photo)]
         region = choose_regions(found, limit=1)[0]
         part = self._embedder.embed(photo, [region.box], margin=MARGIN)
-        neighbours = self._neighbours(part.vectors[0], left_out)
         detection = None if region.label is None else (region.label, region.score)
-        understanding = understand(Evidence(detection, part.label_scores[0], neighbours), self._taxonomy)
-        query = Query(understanding, neighbours, NEIGHBOURS + 1, "en")
-        offers = (one for source in self._sources for one in source.candidates(query))
-        return understanding, tuple(one for one in offers if one.item.item_id != left_out)
+        return Evidence(detection, part.label_scores[0], self._neighbours(part.vectors[0], left_out))
 
     def _neighbours(self, vector: np.ndarray, left_out: str) -> tuple[Neighbour, ...]:
         near = self._index.search(vector, NEIGHBOURS + 4)  # a picture has at most four parts

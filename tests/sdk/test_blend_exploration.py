@@ -1,4 +1,4 @@
-"""Exploration: what is left to chance, that the chance is the one that is written down, and that it depends on nothing."""
+"""Exploration: what is left to chance, and that the chance is the one that is written down."""
 
 from collections import Counter
 

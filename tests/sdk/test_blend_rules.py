@@ -1,4 +1,4 @@
-"""The rules of policies of format 2, each with a policy that has little else: curves, variety, age, language, bands..."""
+"""The rules of policies of format 2, each with a policy that has little else."""
 
 import json
 
@@ -135,7 +135,7 @@ class TestAge:
 
     def test_age_hides_nothing(self):
         rules = policy(
-            section("all", ALL, 1.0, min_score=0.5), freshness={"half_life_days": {"product": 1}, "floor": 0}
+            section("all", ALL, 1.0, min_score=0.5), freshness={"half_life_days": {"product": 100}, "floor": 0}
         )
         assert shown(self.OFFERS, rules, as_of="2030-01-01") == [("all", [2, 1])]
 
