@@ -46,7 +46,7 @@ FAULTS = [
     ([*FOOD, "sections", 0, "sources"], ["telepathy"], "policy.types.food.sections[0].sources"),
     ([*FOOD, "sections", 0, "share"], 0.9, "policy.types.food.sections have shares that add up to 1.5"),
     (["gates", "type"], 0.4, "policy.gates.type belongs to format 1 and contradicts policy.bands"),
-    ([*FOOD, "sections", 0, "min_score"], 0.99, "policy.types.food.sections[0]"),
+    ([*FOOD, "sections", 4, "min_score"], 0.99, "policy.types.food.sections[4].min_score is 0.99, but no score"),
     ([*FOOD, "fallback"], "food", "policy.types.food.fallback goes in a circle: food -> food"),
     (["types", "fruit"], {"sections": []}, "policy.types.fruit is no object type"),
 ]
@@ -130,14 +130,32 @@ class TestDiff:
         assert run("diff", SHIPPED, SHIPPED).output == "no differences\n"
 
 
-class TestTry:
-    @pytest.fixture(scope="class")
-    def data_dir(self, tmp_path_factory: pytest.TempPathFactory, small_catalogue: Path) -> Path:
-        folder = tmp_path_factory.mktemp("try")
-        items = [json.loads(line) for line in (small_catalogue / "items.jsonl").read_text("utf-8").splitlines()]
-        store_items(Config(data_dir=folder), [one for one in items if one["object_type"] == "place"][:60], folder / "f")
-        return folder
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory, small_catalogue: Path) -> Path:
+    folder = tmp_path_factory.mktemp("try")
+    items = [json.loads(line) for line in (small_catalogue / "items.jsonl").read_text("utf-8").splitlines()]
+    store_items(Config(data_dir=folder), [one for one in items if one["object_type"] == "place"][:60], folder / "f")
+    return folder
 
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replay")
+    items = [copy.deepcopy(item.to_dict()) for item in ITEMS.values()]
+    store_items(Config(data_dir=folder), items, folder / "f")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    drawn = random.Random(0)
+    found = events(a_policy("article", "how_to", "recipe", answers=0.8), [offers(drawn) for _ in range(900)], drawn)
+    path = tmp_path_factory.mktemp("log") / "events.jsonl"
+    path.write_text("".join(event.to_json() + "\n" for event in found), "utf-8")
+    return path
+
+
+class TestTry:
     def test_a_photo_is_answered_and_every_candidate_told(self, data_dir: Path, tmp_path: Path) -> None:
         page = tmp_path / "try.html"
         told = run("try", QUERIES / "images" / "taj-mahal.jpg", "--policy", SHIPPED, "--against", FORMAT_1,
@@ -161,21 +179,6 @@ class TestTry:
 
 
 class TestReplay:
-    @pytest.fixture(scope="class")
-    def backend(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("replay")
-        items = [copy.deepcopy(item.to_dict()) for item in ITEMS.values()]
-        store_items(Config(data_dir=folder), items, folder / "f")
-        return folder
-
-    @pytest.fixture(scope="class")
-    def log(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        drawn = random.Random(0)
-        found = events(a_policy("article", "how_to", "recipe", answers=0.8), [offers(drawn) for _ in range(900)], drawn)
-        path = tmp_path_factory.mktemp("log") / "events.jsonl"
-        path.write_text("".join(event.to_json() + "\n" for event in found), "utf-8")
-        return path
-
     @pytest.fixture
     def new(self, tmp_path: Path) -> Path:
         return written(tmp_path / "new.json", a_policy("recipe", "how_to", "article", version="new").raw)
