@@ -1,4 +1,4 @@
-"""`blend`: who stands where, by the policy's rules; `decide`: the same, with everything that led to it.
+"""`blend`: who stands where, by the policy's rules.
 
 In order:
 
