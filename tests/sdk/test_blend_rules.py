@@ -153,6 +153,7 @@ class TestWhoItIsFor:
         assert shown(offers, rules) == [("all", [2])]
         assert shown(offers, rules, audience="adult") == [("all", [1, 2])]
         assert shown(offers[:1], rules) == []
+        assert shown([offer(1, 0.9, audience="")], rules) == [("all", [1])]
         assert shown(offers, policy()) == [("all", [1, 2])]
 
 

@@ -132,7 +132,7 @@ def _refusals(policy: Policy, ask: Ask) -> Callable[[Item], str]:
     shown = None if policy.audiences is None else policy.audiences.get(ask.audience, ("all", ask.audience))
 
     def refusal(item: Item) -> str:
-        if shown is not None and item.audience not in shown:
+        if shown is not None and (item.audience or "all") not in shown:
             return f"for the audience {item.audience!r}, not for {ask.audience!r}"
         if policy.languages.other == 0.0 and _language(item, policy, ask.locale) == 0.0:
             return f"in the language {item.locale!r}, not in {ask.locale!r}"
