@@ -18,6 +18,7 @@ import click
 
 from handlens import __version__
 from handlens.console import ErrorGroup
+from handlens.drawing import tell_decision, write_decisions
 from handlens.errors import BoxError, DecodeError, FeedbackError, StoreError
 from handlens.options import INDEX_KINDS, RUNTIMES, Options
 from handlens.wire.event import CONSENTS
@@ -125,6 +126,10 @@ def rollback(as_json: bool, **settings: Any) -> None:
 @click.option("--pack", "packs", multiple=True, help="Search this pack only; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw the answer as a picture: RESULT.jpg.")
+@click.option("--explain", "explained", is_flag=True, help="Tell how each answer was decided, candidate by candidate.")
+@click.option(
+    "--explain-out", type=click.Path(path_type=Path), help="Write the decision: FILE.html to look at, or FILE.json."
+)
 @_lens_options
 def search(
     photo: Path,
@@ -134,14 +139,26 @@ def search(
     packs: tuple[str, ...],
     as_json: bool,
     out: Path | None,
+    explained: bool,
+    explain_out: Path | None,
     **settings: Any,
 ) -> None:
     """Search by PHOTO. The network is never touched."""
+    explains = explained or explain_out is not None
     with _opened(settings, packs=packs) as lens:
-        result = lens.search(photo, box=_parse_box(box, photo), refine=refine, limit=limit)
+        result = lens.search(photo, box=_parse_box(box, photo), refine=refine, limit=limit, explain=explains)
         if out is not None:
             _draw(lens, photo, result, out)
-    click.echo(_as_json(result.to_dict()) if as_json else "\n".join(describe(result)))
+    decisions = [found.decision for found in result.objects if found.decision is not None]
+    if explain_out is not None:
+        write_decisions(decisions, explain_out, title=photo.name)
+    if as_json:
+        shown = result.to_dict() | ({"decisions": [one.to_dict() for one in decisions]} if explained else {})
+        click.echo(_as_json(shown))
+        return
+    click.echo("\n".join(describe(result)))
+    for at, decision in enumerate(decisions if explained else (), start=1):
+        click.echo("\n".join((f"\ndecision [{at}]", *tell_decision(decision))))
 
 
 @main.command()

@@ -22,7 +22,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlens.blend import Policy, blend
+from handlens.blend import Policy, blend, explain, explores
+from handlens.decision import Decision
 from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
 from handlens.feedback import Deed, feedback_events, search_event
 from handlens.geometry import Box
@@ -290,12 +291,14 @@ class Lens:
         refine: str | None = None,
         limit: int | None = None,
         request_id: str | None = None,
+        explain: bool = False,
     ) -> SearchResult:
         """Search by a photo: a path, bytes, an open file, a Pillow image or an (h, w, 3) uint8 RGB array.
 
         `box` is the user's own crop, in fractions of the upright photo; without it objects are detected. `refine` is
         a word such as "recipe". `limit` is the most matches per object. The same photo, box, store and `request_id`
-        always give the same answer. The network is never touched.
+        always give the same answer. With `explain` each object carries the `decision` behind its sections. The network
+        is never touched.
 
         Raises:
             ImageError: the photo cannot be used. NotReadyError: nothing is installed. UnknownPackError: `options.packs`
@@ -306,7 +309,8 @@ class Lens:
         with clock.step("decode"):
             image = load_photo(photo, max_pixels=self.options.max_pixels, decode_side=self.options.decode_side, box=box)
         request = request_id or uuid.uuid4().hex
-        objects = self._search_regions(engine, image, box, clock, _Wish(refine, limit or self.options.limit, request))
+        wish = _Wish(refine, limit or self.options.limit, request, explain)
+        objects = self._search_regions(engine, image, box, clock, wish)
         result = SearchResult(
             request_id=request,
             image_size=image.size,
@@ -445,8 +449,8 @@ class Lens:
             with clock.step("sources"):
                 candidates = self._candidates(engine, understanding, neighbours, wish)
             with clock.step("blend"):
-                sections = self._blend(engine, candidates, understanding, wish)
-            found.append(FoundObject(region, understanding, sections, codes[row].tobytes()))
+                sections, decision = self._blend(engine, candidates, understanding, wish)
+            found.append(FoundObject(region, understanding, sections, codes[row].tobytes(), decision))
         return tuple(found)
 
     def _regions(self, engine: _Engine, photo: Photo, box: Box | None) -> tuple[Region, ...]:
@@ -476,15 +480,20 @@ class Lens:
 
     def _blend(
         self, engine: _Engine, candidates: list[Candidate], understanding: Understanding, wish: _Wish
-    ) -> tuple[Section, ...]:
-        return blend(
-            candidates,
-            understanding,
-            engine.policy,
-            limit=wish.limit,
-            request_id=wish.request_id,
-            refine=wish.refine,
-        )
+    ) -> tuple[tuple[Section, ...], Decision | None]:
+        # Chance has a part only where what it teaches may come back.
+        learns = self.options.consent != "none"
+        settings: dict[str, Any] = {
+            "limit": wish.limit,
+            "request_id": wish.request_id,
+            "refine": wish.refine,
+            "as_of": engine.release.as_of,
+            "locale": self.options.locale,
+            "explore": learns,
+        }
+        sections = blend(candidates, understanding, engine.policy, **settings)
+        wanted = wish.explain or (learns and explores(engine.policy.exploration, wish.request_id))
+        return sections, explain(candidates, understanding, engine.policy, **settings) if wanted else None
 
     def _opened(self, *, create: bool = False) -> Store:
         with self._lock:
@@ -565,6 +574,7 @@ class _Wish:
     refine: str | None
     limit: int
     request_id: str
+    explain: bool
 
 
 class _Stopwatch:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from handlens.decision import Decision
 from handlens.geometry import Box
+from handlens.wire.fields import Fields
 from handlens.wire.item import Item
 
 __all__ = [
@@ -103,28 +105,57 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a match stands where it stands."""
+    """Why a match stands where it stands.
+
+    `score` is the source's own, `value` the same on the policy's common scale. `explored` says that chance chose the
+    match; `propensity` is the chance that it had to stand in this place, given that the answer explores, else 1.
+    """
 
     source: str
     score: float
     rule: str  # the policy's section rule, such as "food/recipes"
     policy: str  # the policy's version
     reason: str
+    value: float = 0.0
+    propensity: float = 1.0
+    explored: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return {
             "source": self.source,
             "score": round(self.score, 4),
+            "value": round(self.value, 4),
             "rule": self.rule,
             "policy": self.policy,
             "reason": self.reason,
+            "propensity": round(self.propensity, 6),
+            "explored": self.explored,
         }
+
+    @classmethod
+    def from_dict(cls, values: object) -> Why:
+        """The record in a decoded JSON object.
+
+        Raises:
+            DecodeError: a field is missing or has another type.
+        """
+        fields = Fields(values, what="why")
+        return cls(
+            source=fields.text("source"),
+            score=fields.number("score"),
+            rule=fields.text("rule"),
+            policy=fields.text("policy"),
+            reason=fields.text("reason"),
+            value=fields.number("value", 0.0),
+            propensity=fields.number("propensity", 1.0),
+            explored=fields.values.get("explored") is True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One item of the answer."""
+    """One item of the answer; `score` is what it is worth on the policy's common scale 0..1."""
 
     item_key: int
     item: Item
@@ -166,12 +197,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """One object of the photo, the main one first. `code` is the int8 code of its embedding (dim bytes)."""
+    """One object of the photo, the main one first. `code` is the int8 code of its embedding (dim bytes).
+
+    `decision` says how the sections came about: where it was asked for, and where chance had a part in them.
+    """
 
     region: Region
     understanding: Understanding
     sections: tuple[Section, ...]
     code: bytes = field(default=b"", repr=False)
+    decision: Decision | None = field(default=None, repr=False, compare=False)
 
     @property
     def box(self) -> Box:
