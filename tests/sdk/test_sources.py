@@ -39,7 +39,7 @@ def install(store, items):
 def neighbours(store, **similarities):
     """The catalogue's items as neighbours, by item_id with _ for -."""
     ids, _ = store.vectors()
-    by_id = {item.item_id: (key, item, box) for key, item, box in store.items_of(ids.tolist()).values()}
+    by_id = {item.item_id: (key, item, box) for key, item, box, _ in store.items_of(ids.tolist()).values()}
     found = ((by_id[name.replace("_", "-")], similarity) for name, similarity in similarities.items())
     return tuple(Neighbour(key, item, similarity, box) for (key, item, box), similarity in found)
 

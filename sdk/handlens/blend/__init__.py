@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 from handlens.blend.assemble import blend
-from handlens.blend.policy import SOURCES, Fallback, Gates, Policy, Rule
+from handlens.blend.policy import SOURCES, Fallback, Gates, Pick, Policy, Rule
 from handlens.blend.refine import Refinement
 
-__all__ = ["SOURCES", "Fallback", "Gates", "Policy", "Refinement", "Rule", "blend"]
+__all__ = ["SOURCES", "Fallback", "Gates", "Pick", "Policy", "Refinement", "Rule", "blend"]

@@ -4,7 +4,7 @@ In order:
 
 1. The rules are those of the object's type, or the default's when the type is not sure.
 2. Each rule takes the candidates whose source, kind and score it wants, best first. Ties go to the item of better
-   quality, then to the lower key, so that the order of the candidates never matters.
+   quality, then to the lower item id, so that the order of the candidates never matters.
 3. Places are dealt twice. First each section, in the order of the answer, fills its share of the `limit` (largest
    remainder method); then sections in the same order take what others left. An item already placed, or one whose group
    of near-duplicates has its fill, is passed over.
@@ -115,7 +115,14 @@ def _ranking(wish: Refinement) -> Rank:
     """Best first, and total: no two different candidates rank alike."""
 
     def rank(one: Candidate) -> tuple[object, ...]:
-        return (-one.score * _WISH ** wish.hits(one.item), -one.item.quality, one.item_key, one.source, one.reason)
+        return (
+            -one.score * _WISH ** wish.hits(one.item),
+            -one.item.quality,
+            one.item.item_id,
+            one.item_key,
+            one.source,
+            one.reason,
+        )
 
     return rank
 

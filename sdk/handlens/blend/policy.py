@@ -29,9 +29,9 @@ from handlens.errors import DecodeError
 from handlens.wire.fields import Fields, load_object
 from handlens.wire.item import KINDS, OBJECT_TYPES
 
-__all__ = ["SOURCES", "Fallback", "Gates", "Policy", "Rule"]
+__all__ = ["SOURCES", "Fallback", "Gates", "Pick", "Policy", "Rule"]
 
-SOURCES = ("annotation", "visual")
+SOURCES = ("annotation", "curated", "object", "visual")
 _FORMAT = 1
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _SHARE_ERROR = 1e-6  # shares are written in decimal: 0.1 + 0.2 must count as 0.3
@@ -68,6 +68,20 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Pick:
+    """An item that editors chose for object types or for tags, from the day `starts` to the day `ends` (ISO 8601).
+
+    An empty day is open. A pick without types and tags is for everything.
+    """
+
+    item_id: str
+    types: tuple[str, ...]
+    tags: tuple[str, ...]
+    starts: str
+    ends: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A checked policy. `types` maps an object type to its sections, in the order of the answer."""
 
@@ -78,6 +92,7 @@ class Policy:
     max_per_group: int
     fallback: Fallback
     raw: Mapping[str, Any]
+    picks: tuple[Pick, ...] = ()
 
     def rules(self, object_type: str, confidence: float) -> tuple[Rule, ...]:
         """The sections for a type understood with this confidence."""
