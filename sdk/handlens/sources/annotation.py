@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from handlens.blend.refine import Refinement
 from handlens.results import Candidate, Query, Understanding
 from handlens.sources.base import TextHit, TextSearch, best_first, suits_locale
-from handlens.wire.item import Item
+from handlens.wire.item import Item, in_turn
 
 __all__ = ["AnnotationSource"]
 
@@ -61,7 +61,7 @@ class AnnotationSource:
         for term, weight in self._terms(query).items():
             for one in self._offers(term, weight, query):
                 found[one.item.item_id].append(one)
-        return _in_turn(best_first(map(_joined, found.values())), query.limit)
+        return in_turn(best_first(map(_joined, found.values())), lambda one: one.item.kind, query.limit)
 
     def _terms(self, query: Query) -> dict[str, float]:
         wished = Refinement.parse(query.refine).words
@@ -100,13 +100,3 @@ def _joined(offers: Sequence[Candidate]) -> Candidate:
         return offers[0]
     strongest = min(offers, key=lambda one: (-one.score, one.reason))
     return replace(strongest, score=1.0 - math.prod(1.0 - one.score for one in offers))
-
-
-def _in_turn(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """The best of each kind, the second best of each kind... up to the limit; best first."""
-    counts: Counter[str] = Counter()
-    turns: dict[str, int] = {}
-    for one in candidates:
-        turns[one.item.item_id] = counts[one.item.kind]
-        counts[one.item.kind] += 1
-    return best_first(sorted(candidates, key=lambda one: turns[one.item.item_id])[:limit])

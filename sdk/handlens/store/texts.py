@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from handlens.store.filters import ItemFilter
 from handlens.store.schema import kind_word
-from handlens.wire.item import KINDS
+from handlens.wire.item import KINDS, in_turn
 
 __all__ = ["Scored", "find_text"]
 
@@ -58,7 +57,7 @@ def find_text(fetch: Fetch, term: str, wanted: ItemFilter, limit: int) -> list[S
         hits = search.scored(phrase, matching, limit=matching)
     else:
         hits = itertools.chain.from_iterable(search.sample(phrase, kind, matching, limit) for kind in KINDS)
-    return _in_turn(hits, limit)
+    return in_turn(_each_once(hits), lambda hit: hit.kind, limit)
 
 
 class _Search:
@@ -97,16 +96,12 @@ class _Search:
                 yield Scored(kind, item_id, key, _saturated(frequency, length / _AVERAGE))
 
 
-def _in_turn(hits: Iterable[Scored], limit: int) -> list[Scored]:
+def _each_once(hits: Iterable[Scored]) -> list[Scored]:
+    """The hits best first, each item by the smallest of its keys."""
     once: dict[str, Scored] = {}
-    turns: Counter[str] = Counter()
-    ordered: list[tuple[int, Scored]] = []
     for hit in sorted(hits, key=lambda hit: (-hit.score, hit.item_id, hit.key)):
-        if once.setdefault(hit.item_id, hit) is hit:
-            ordered.append((turns[hit.kind], hit))
-            turns[hit.kind] += 1
-    kept = [hit for _, hit in sorted(ordered, key=lambda pair: pair[0])[:limit]]
-    return sorted(kept, key=lambda hit: (-hit.score, hit.item_id))
+        once.setdefault(hit.item_id, hit)
+    return list(once.values())
 
 
 def _saturated(frequency: float, length: float) -> float:
