@@ -18,7 +18,7 @@ import click
 
 from handlens import __version__
 from handlens.console import ErrorGroup
-from handlens.errors import BoxError, FeedbackError
+from handlens.errors import BoxError, FeedbackError, SyncError
 from handlens.options import INDEX_KINDS, RUNTIMES, Options
 from handlens.wire.event import CONSENTS
 
@@ -113,6 +113,7 @@ def rollback(**settings: Any) -> None:
 @click.option("--pack", "packs", multiple=True, help="Search this pack only; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw the answer as a picture: RESULT.jpg.")
+@click.option("--online", is_flag=True, help="Then ask the server of the last sync; the photo stays here.")
 @_lens_options
 def search(
     photo: Path,
@@ -122,11 +123,14 @@ def search(
     packs: tuple[str, ...],
     as_json: bool,
     out: Path | None,
+    online: bool,
     **settings: Any,
 ) -> None:
-    """Search by PHOTO. The network is never touched."""
-    with _opened(settings, packs=packs) as lens:
+    """Search by PHOTO. The network is never touched, but for --online."""
+    with _opened(_remembered(settings) if online else settings, packs=packs) as lens:
         result = lens.search(photo, box=_parse_box(box, photo), refine=refine, limit=limit)
+        if online:
+            result = _upgraded(lens, result, limit)
         if out is not None:
             _draw(lens, photo, result, out)
     click.echo(_as_json(result.to_dict()) if as_json else "\n".join(describe(result)))
@@ -259,6 +263,15 @@ def _bench(lens: Lens, photo: Path, runs: int, report: Callable[[str, int, int],
     return figures
 
 
+def _upgraded(lens: Lens, result: SearchResult, limit: int) -> SearchResult:
+    """The server's answer, or the one there is, with a line that says why."""
+    try:
+        return lens.upgrade(result, limit=limit)
+    except SyncError as error:
+        click.echo(f"the offline answer stays: {error}", err=True)
+        return result
+
+
 @contextmanager
 def _opened(settings: dict[str, Any], *, packs: tuple[str, ...] = ()) -> Iterator[Lens]:
     from handlens.client import Lens
@@ -350,7 +363,10 @@ def _draw(lens: Lens, photo: Path, result: SearchResult, out: Path) -> None:
 def describe(result: SearchResult) -> Iterator[str]:
     """The answer as lines of text."""
     total = sum(result.timings_ms.values())
-    yield f"{len(result.objects)} objects, {total:.0f} ms, offline, release of {result.as_of}, {result.index} index"
+    where = "offline, release of" if result.served_by == "device" else "by the server, catalogue of"
+    yield f"{len(result.objects)} objects, {total:.0f} ms, {where} {result.as_of}, {result.index} index"
+    for one in result.left_out:
+        yield f"without the {one.source} source: {one.reason}"
     for at, found in enumerate(result.objects, start=1):
         yield from _told_object(at, found)
 

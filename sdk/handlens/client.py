@@ -12,6 +12,7 @@ until the new one is open.
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from handlens.results import Coverage, FoundObject, Match, SearchResult
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
 from handlens.sync.reports import Progress, SyncReport, no_progress
+from handlens.upgrading import merge_answer, online_query
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import PhotoSource, load_photo
@@ -298,6 +300,36 @@ class Lens:
             with clock.step("outbox"):
                 self._note_search(result)
         return result
+
+    def upgrade(
+        self, result: SearchResult, *, limit: int | None = None, allow: Callable[[], bool] | None = None
+    ) -> SearchResult:
+        """Ask the server, which has the whole catalogue, for its answer in place of `result`.
+
+        It is sent boxes, labels, the embeddings' int8 codes and the words of `refine`, and answers by them; the photo
+        stays here. The server keeps nothing of it. Calling this is the user's consent, for this one answer:
+        `options.consent` says what may be kept and sent without being asked. `result.can_improve` says whether it may
+        be worth it. `allow` is asked before each request whether the network may be used.
+
+        Raises:
+            DownloadError: not now, or the server has no answer; `result` stays good. DeviceError: the server refuses
+            this device. SyncError: no server is given. ValueError: `result` did not come from `search` on this device.
+        """
+        options = self.options
+        query = online_query(
+            result,
+            space=self._space(),
+            limit=limit or options.limit,
+            locale=options.locale,
+            deadline_ms=options.deadline_ms,
+        )
+        transport = self._transport(allow)
+        try:
+            answer = self._backend(transport).search(json.dumps(query).encode())
+        finally:
+            transport.close()
+        store = self._opened()
+        return merge_answer(result, answer, lambda ids: {one: key for one, (key, _) in store.items_by_id(ids).items()})
 
     def thumbnail(self, match: Match) -> bytes | None:
         """The WebP thumbnail of a match, or None when its item has no picture."""
