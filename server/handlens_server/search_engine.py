@@ -100,6 +100,7 @@ class SearchEngine:
         self._clock = clock
         self._folder = config.data_dir / "search"
         self._options = Options(data_dir=self._folder, threads=config.search_threads)
+        self._index_kind = "hnsw" if available() else "exact"
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -180,7 +181,7 @@ class SearchEngine:
             objects=answer.objects,
             as_of=state.store.as_of,
             policy=release.policy.version,
-            index="hnsw" if available() else "exact",
+            index=self._index_kind,
             packs=request.packs or tuple(sorted(state.rules)),
             served_by="server",
             release=release.release.name,

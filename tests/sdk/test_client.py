@@ -341,7 +341,7 @@ class TestUpgrade:
             assert (online.served_by, online.request_id, online.image_size) == ("server", "r1", offline.image_size)
             assert [one.region for one in online.objects] == [one.region for one in offline.objects]
             kinds = {match.kind for one in online.objects for row in one.sections for match in row.matches}
-            assert kinds > {match.kind for one in offline.objects for row in one.sections for match in row.matches}
+            assert "recipe" in kinds
             assert online.coverage.is_whole
             matches = [match for one in online.objects for row in one.sections for match in row.matches]
             assert any(lens.thumbnail(match) for match in matches)

@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -88,4 +87,9 @@ def _compared(vector: NDArray[np.float32], parts: Sequence[Near]) -> tuple[Neigh
     lengths = np.sqrt(np.einsum("ij,ij->i", codes, codes) * (query @ query))
     cosines = np.round(np.einsum("ij,j->i", codes, query) / lengths, _DIGITS).tolist()
     found = [Neighbour(part.item_key, part.item, cosine, part.box) for part, cosine in zip(parts, cosines, strict=True)]
-    return tuple(sorted(found, key=lambda one: (-one.similarity, one.item.item_id, astuple(one.box))))
+    return tuple(sorted(found, key=_order))
+
+
+def _order(one: Neighbour) -> tuple[object, ...]:
+    box = one.box  # `astuple` copies deeply, 20 times as slow
+    return -one.similarity, one.item.item_id, box.x_min, box.y_min, box.x_max, box.y_max
