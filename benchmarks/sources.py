@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--photos", type=int, default=37)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", type=Path, help="a device's data folder; made of the demo where none is given")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
@@ -65,7 +66,7 @@ def main() -> None:
     photos = [load_photo(path) for path in paths]
     figures: dict[str, Any] = {"machine": machine(), "items": arguments.items, "photos": len(photos)}
     with tempfile.TemporaryDirectory() as folder:
-        device = make_device(Path(folder) / "demo")
+        device = arguments.device or make_device(Path(folder) / "demo")
         synthetic = Synthetic(arguments.items, embedder.spec.dim, tuple(taxonomy.classifier), dict(taxonomy.classifier))
         with Store.open(device) as demo, filled(Path(folder) / "large", synthetic, embedder.spec.space) as large:
             for name, store in (("demo", demo), ("synthetic", large)):

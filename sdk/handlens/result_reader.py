@@ -53,7 +53,7 @@ def read_result(values: object) -> SearchResult:
         refine=fields.text("refine", ""),
         coverage=Coverage(coverage.integer("held", 0), coverage.integer("known", 0)),
         left_out=tuple(
-            LeftOut(entry.text("source"), entry.text("reason"))
+            LeftOut(entry.text("source"), entry.text("reason"), entry.values.get("late") is True)
             for entry in (fields.records("left_out") if "left_out" in fields.values else ())
         ),
         can_improve=fields.values.get("can_improve") is True,

@@ -229,10 +229,15 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A source that did not take part in the answer, and why: it was late, or it failed."""
+    """A source that did not take part in the answer, and why: it was late, or else it failed."""
 
     source: str
     reason: str
+    is_late: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"source": self.source, "reason": self.reason, "late": self.is_late}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +276,7 @@ class SearchResult:
             "packs": list(self.packs),
             "coverage": {"held": self.coverage.held, "known": self.coverage.known},
             "can_improve": self.can_improve,
-            "left_out": [{"source": one.source, "reason": one.reason} for one in self.left_out],
+            "left_out": [one.to_dict() for one in self.left_out],
             "refine": self.refine,
             "image_size": list(self.image_size),
             "timings_ms": {step: round(value, 3) for step, value in self.timings_ms.items()},

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from PIL.Image import DecompressionBombError
@@ -24,7 +24,7 @@ from handlens.answering import Answer, Answerer, Ask, Seen, Stopwatch, could_imp
 from handlens.errors import HandlensError, ImageError
 from handlens.index import available
 from handlens.options import Options
-from handlens.results import Coverage, SearchResult
+from handlens.results import Coverage, LeftOut, SearchResult
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import Photo, load_photo, read_size
@@ -188,7 +188,7 @@ class SearchEngine:
             timings_ms=clock.milliseconds,
             refine=ask.refine or "",
             coverage=coverage,
-            left_out=answer.left_out,
+            left_out=tuple(_told(one) for one in answer.left_out),
             can_improve=could_improve(answer, release.policy, coverage),
         )
 
@@ -250,7 +250,7 @@ class SearchEngine:
         space, dim = release.spec.space, release.spec.dim
         is_same = former is not None and former.store.space == space
         store = former.store if former is not None and is_same else SearchStore(self._folder, space=space, dim=dim)
-        index = former.index if former is not None and is_same else FullIndex(space=space, dim=dim)
+        index = former.index if former is not None and is_same else _open_index(space, dim)
         state = _State(release, store, index, {}, self._options)
         if former is not None and former.release.release.embedder == release.release.embedder:
             state.models = former.models if former.release.release.detector == release.release.detector else None
@@ -264,3 +264,15 @@ class SearchEngine:
                 state.store.refresh(session, text_of(self._clock()))
             if state.index.sequence < newest:
                 state.index.refresh(session)
+
+
+def _told(lost: LeftOut) -> LeftOut:
+    """What outsiders learn of a source that took no part: that it failed, not how; that is for the log."""
+    if lost.is_late:
+        return lost
+    _log.warning("source-failed", source=lost.source, reason=lost.reason)
+    return replace(lost, reason="it cannot be asked now")
+
+
+def _open_index(space: str, dim: int) -> SearchIndex:
+    return FullIndex(space=space, dim=dim)

@@ -142,7 +142,7 @@ class TestAnswers:
     ) -> None:
         answer = asked(client, query(code, deadline_ms=0.001))
         assert {one["source"] for one in answer["left_out"]} == {"object", "curated", "annotation"}
-        assert all("0.001 ms" in one["reason"] for one in answer["left_out"])
+        assert all(one["late"] and "0.001 ms" in one["reason"] for one in answer["left_out"])
         assert answer["can_improve"]
         assert shown() in items(answer)
 
@@ -246,6 +246,7 @@ class TestTheIndexIsDown:
         monkeypatch.setattr(FullIndex, "search", broken)
         answer = asked(client, query(code, label="orange", score=0.9, label_scores=[["orange", 0.9]]))
         assert {one["source"] for one in answer["left_out"]} == {"visual", "object"}
+        assert not any(one["late"] or "10.1.2.3" in one["reason"] for one in answer["left_out"])
         assert items(answer)
 
     def test_when_nothing_else_answers_the_server_asks_to_try_later(

@@ -63,15 +63,17 @@ class Answer:
 
 @dataclass(slots=True)
 class _Losses:
-    """Sources that took no part so far, and the first failure."""
+    """Sources that took no part so far, each once, and the first failure."""
 
-    reasons: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
     failure: HandlensError | None = None
 
-    def add(self, source: str, reason: HandlensError | str) -> None:
-        self.reasons.setdefault(source, str(reason))
-        if self.failure is None and isinstance(reason, HandlensError):
-            self.failure = reason
+    def failed(self, source: str, error: HandlensError) -> None:
+        self.left_out.setdefault(source, LeftOut(source, str(error)))
+        self.failure = self.failure or error
+
+    def late(self, source: str, deadline: float) -> None:
+        self.left_out.setdefault(source, LeftOut(source, f"the deadline of {deadline:g} ms was over", is_late=True))
 
 
 class Answerer:
@@ -100,7 +102,7 @@ class Answerer:
         objects = tuple(self._object(one, ask, clock, losses) for one in seen)
         if losses.failure is not None and not any(found.sections for found in objects):
             raise losses.failure
-        return Answer(objects, tuple(LeftOut(source, reason) for source, reason in losses.reasons.items()))
+        return Answer(objects, tuple(losses.left_out.values()))
 
     def _object(self, seen: Seen, ask: Ask, clock: Stopwatch, losses: _Losses) -> FoundObject:
         with clock.step("index"):
@@ -127,7 +129,7 @@ class Answerer:
             return neighbours_of(self._catalogue, seen.vector, self._neighbours)
         except HandlensError as error:
             for name in _BY_LIKENESS:
-                losses.add(name, error)
+                losses.failed(name, error)
             return ()
 
     def _candidates(
@@ -151,12 +153,12 @@ class Answerer:
         found: list[Candidate] = []
         for source in self.sources:
             if source is not self.sources[0] and ask.deadline_ms is not None and clock.elapsed >= ask.deadline_ms:
-                losses.add(source.name, f"late: the deadline of {ask.deadline_ms:g} ms was over")
+                losses.late(source.name, ask.deadline_ms)
                 continue
             try:
                 found += source.candidates(query)
             except HandlensError as error:
-                losses.add(source.name, error)
+                losses.failed(source.name, error)
         return _by_one_key(found)
 
 
