@@ -10,13 +10,14 @@ Rules:
    else is known. It is a whole number, so the scores are the same to the last bit.
 2. The best of each kind, the second best of each kind... are answered, up to the limit: photos outnumber recipes
    everywhere and would leave none in a common list. An item that stands in two packs counts once.
-3. To score a match costs a microsecond, to find it 25 nanoseconds. Of a word that more than `_RANKED` items hold, at
-   most `_SAMPLE` of each kind are scored, the newest; of a kind with more matches, the newest that carry it in a tag.
+3. To find a match costs 25 nanoseconds, to score it and to read what it needs some microseconds. Of a word that more
+   than `_RANKED` items hold, only a sample of each kind is scored: the newest `_SAMPLE` that carry it in a tag, and the
+   newest that hold it anywhere where those are fewer.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -31,8 +32,8 @@ _WEIGHTS = "4.0, 1.0, 6.0, 0.0"  # of title, text, tags; whole numbers, so that 
 _K1, _B = 1.2, 0.75  # as FTS5 has them (sqlite.org/fts5.html, "The bm25() function")
 _LEAST_RARITY = 1e-6  # what FTS5 takes where a word is in more than half of the rows
 _AVERAGE = 24  # words of an item, by the demo catalogue
-_RANKED = 600  # matches that are all scored
-_SAMPLE = 150  # matches scored of each kind where there are more
+_RANKED = 400  # matches that are all scored
+_SAMPLE = 40  # matches scored of each kind where there are more, and no fewer than are asked for
 
 Fetch = Callable[[str, Sequence[object]], list[Any]]
 
@@ -53,47 +54,56 @@ def find_text(fetch: Fetch, term: str, wanted: ItemFilter, limit: int) -> list[S
     if not matching:
         return []
     search = _Search(fetch, wanted)
-    if matching <= _RANKED:
-        hits = search.scored(phrase, matching, limit=matching)
-    else:
-        hits = itertools.chain.from_iterable(search.sample(phrase, kind, matching, limit) for kind in KINDS)
-    return in_turn(_each_once(hits), lambda hit: hit.kind, limit)
+    sample = None if matching <= _RANKED else search.sample(phrase, max(_SAMPLE, limit))
+    return in_turn(_each_once(search.scored(phrase, matching, sample)), lambda hit: hit.kind, limit)
 
 
 class _Search:
     def __init__(self, fetch: Fetch, wanted: ItemFilter) -> None:
         self._fetch = fetch
         self._where, self._values = wanted.where()
-        block = fetch("SELECT block FROM texts_data WHERE id = 1", [])[0][0]
-        self._rows, *words = _whole_numbers(block)
-        self._average = sum(words) / self._rows
 
-    def sample(self, phrase: str, kind: str, matching: int, limit: int) -> list[Scored]:
-        """Matches of one kind, where there are too many to score all."""
-        only, most = f"AND kind : {kind_word(kind)}", max(_SAMPLE, limit)
-        hits = list(self.scored(f"{phrase} {only}", matching, limit=most))
-        if len(hits) < most:
-            return hits
-        return [*hits, *self.scored(f"{phrase} {only}", matching, limit=most, among=f"{{tags}} : {phrase} {only}")]
+    def sample(self, phrase: str, most: int) -> list[int]:
+        """The keys of matches of every kind that are worth scoring."""
+        keys: list[int] = []
+        for kind in KINDS:
+            only = f"AND kind : {kind_word(kind)}"
+            found = self._newest(f"{{tags}} : {phrase} {only}", most)
+            keys += found if len(found) == most else {*found, *self._newest(f"{phrase} {only}", most)}
+        return keys
 
-    def scored(self, match: str, matching: int, *, limit: int, among: str = "") -> Iterator[Scored]:
-        """The newest matches; `matching` rows hold the word. `among` narrows by another match.
+    def scored(self, phrase: str, matching: int, sample: list[int] | None) -> Iterator[Scored]:
+        """The matches, or those in the sample; `matching` rows hold the phrase.
 
-        The plus sign keeps SQLite from asking FTS5 once for each row of the inner query, which takes 100 times as long.
+        The plus sign keeps SQLite from asking FTS5 once for each key of the sample, which takes 100 times as long.
         """
-        narrowed = "AND +texts.rowid IN (SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid DESC LIMIT ?) "
-        rarity = math.log((self._rows - matching + 0.5) / (matching + 0.5))
+        among, keys = ("", []) if sample is None else ("AND +texts.rowid IN (SELECT value FROM json_each(?))", [sample])
+        rows, average = self._table()
+        rarity = math.log((rows - matching + 0.5) / (matching + 0.5))
         rarity = rarity if rarity > 0 else _LEAST_RARITY
         for key, kind, item_id, sizes, rank in self._fetch(
             f"SELECT texts.rowid, items.kind, items.item_id, texts_docsize.sz, bm25(texts, {_WEIGHTS}) FROM texts "
             "JOIN items ON items.item_key = texts.rowid JOIN texts_docsize ON texts_docsize.id = texts.rowid "
-            f"WHERE texts MATCH ? AND {self._where} {narrowed if among else ''}ORDER BY texts.rowid DESC LIMIT ?",
-            [match, *self._values, *((among, limit) if among else ()), limit],
+            f"WHERE texts MATCH ? AND {self._where} {among}",
+            [phrase, *self._values, *map(json.dumps, keys)],
         ):
             length = sum(sizes) if max(sizes) < 0x80 else sum(_whole_numbers(sizes))
-            frequency = _frequency(-rank / rarity, length / self._average)
+            frequency = _frequency(-rank / rarity, length / average)
             if frequency:
                 yield Scored(kind, item_id, key, _saturated(frequency, length / _AVERAGE))
+
+    def _newest(self, match: str, most: int) -> list[int]:
+        rows = self._fetch(
+            "SELECT texts.rowid FROM texts JOIN items ON items.item_key = texts.rowid "
+            f"WHERE texts MATCH ? AND {self._where} ORDER BY texts.rowid DESC LIMIT ?",
+            [match, *self._values, most],
+        )
+        return [key for (key,) in rows]
+
+    def _table(self) -> tuple[int, float]:
+        """Rows of the full-text table, and their average length in words, as FTS5 keeps them."""
+        rows, *words = _whole_numbers(self._fetch("SELECT block FROM texts_data WHERE id = 1", [])[0][0])
+        return rows, sum(words) / rows
 
 
 def _each_once(hits: Iterable[Scored]) -> list[Scored]:
