@@ -61,6 +61,36 @@ def test_a_pack_comes_back_as_it_was_written(store):
     assert store.packs() == (PackState("demo", 1, "2026-01-01T00:00:00Z", "e1", 2, items=3, vectors=3, digest=digest),)
 
 
+def test_changes_that_no_release_promised_are_counted_as_they_come(store):
+    for sequence, operations in ((5, upserts(ROWS)), (7, [PackDelete("soup")])):
+        with store.write() as writer:
+            state = writer.merge(state_header((), "live", sequence=sequence), operations)
+    rest = [ROWS[0], ROWS[2]]
+    assert (state.sequence, state.items, state.vectors, state.digest) == (7, 2, 3, state_header(rest).digest)
+    assert store.packs() == (state,)
+    store.check()
+
+
+def test_items_are_found_by_id_with_the_codes_of_their_parts(store):
+    install(store, ROWS)
+    found = store.items_by_id(["hammer", "soup", "nothing"])
+    assert {item_id: item for item_id, (_, item) in found.items()} == {"hammer": HAMMER, "soup": SOUP}
+    codes = store.codes_of([key for key, _ in found.values()])
+    assert codes == {found["hammer"][0]: [(one.box, one.code) for one in ROWS[0].embeddings]}
+    assert store.items_by_id([]) == {}
+
+
+def test_an_item_of_two_packs_is_found_by_its_smaller_key_and_only_in_packs_that_were_named(store):
+    install(store, [ROWS[0]], "first")
+    install(store, ROWS, "second")
+    (first,) = store.items_by_id(["hammer"], packs=["first"]).values()
+    assert store.items_by_id(["hammer"])["hammer"] == first
+    assert store.items_by_id(["soup"], packs=["first"]) == {}
+    assert [hit.item_key for hit in store.search_text("hammer", limit=9)] == [first[0]]
+    with pytest.raises(UnknownPackError):
+        store.items_by_id(["hammer"], packs=["third"])
+
+
 def keys_of(store):
     return {found.item.item_id: found.item_key for found in store.items_of(store.vectors()[0].tolist()).values()}
 

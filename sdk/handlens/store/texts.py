@@ -32,7 +32,7 @@ _WEIGHTS = "4.0, 1.0, 6.0, 0.0"  # of title, text, tags; whole numbers, so that 
 _K1, _B = 1.2, 0.75  # as FTS5 has them (sqlite.org/fts5.html, "The bm25() function")
 _LEAST_RARITY = 1e-6  # what FTS5 takes where a word is in more than half of the rows
 _AVERAGE = 24  # words of an item, by the demo catalogue
-_RANKED = 400  # matches that are all scored
+_RANKED = 600  # matches that are all scored
 _SAMPLE = 40  # matches scored of each kind where there are more, and no fewer than are asked for
 
 Fetch = Callable[[str, Sequence[object]], list[Any]]
