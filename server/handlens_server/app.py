@@ -19,7 +19,7 @@ from handlens_server.database import Database
 from handlens_server.metrics import Metrics
 from handlens_server.observing import observe
 from handlens_server.problems import handle_problems
-from handlens_server.search_engine import SearchEngine
+from handlens_server.searching import Searching
 from handlens_server.services import Services
 from handlens_server.times import Clock, utc_now
 
@@ -32,7 +32,7 @@ def create_app(config: Config, *, clock: Clock = utc_now) -> Flask:
     app.url_map.merge_slashes = False  # a name with // is wrong, not another way to write one
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     database = Database(config)
-    services = Services(config, database, Metrics(), clock, SearchEngine(config, database, clock))
+    services = Services(config, database, Metrics(), clock, Searching(config, database, clock))
     app.extensions["handlens"] = services
     if config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, config.trusted_proxies, config.trusted_proxies)  # type: ignore[method-assign]

@@ -31,8 +31,7 @@ from handlens_server.devices import (
 from handlens_server.event_batches import BatchTooLargeError, NotGzipError
 from handlens_server.observing import request_id
 from handlens_server.published import RepositoryError
-from handlens_server.search_engine import SearchUnavailableError
-from handlens_server.search_requests import SearchRefusedError
+from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
 
 __all__ = ["handle_problems"]
 

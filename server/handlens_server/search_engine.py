@@ -34,20 +34,17 @@ from handlens_server.full_index import FullIndex
 from handlens_server.packs import Rule, pack_rules
 from handlens_server.published import published_version
 from handlens_server.search_catalogue import SearchCatalogue, SearchIndex
+from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
 from handlens_server.search_release import SearchRelease, open_release
-from handlens_server.search_requests import SearchRefusedError, SearchRequest, read_seen
+from handlens_server.search_requests import SearchRequest, read_seen
 from handlens_server.search_store import SearchStore
 from handlens_server.tables import SequenceRow
 from handlens_server.times import Clock, day_of, text_of
 
-__all__ = ["SearchEngine", "SearchUnavailableError"]
+__all__ = ["SearchEngine"]
 
 _ANSWERERS = 16  # of different languages and packs, kept while the catalogue stays the same
 _log = structlog.get_logger("handlens_server.search")
-
-
-class SearchUnavailableError(HandlensError):
-    """No search can be answered now."""
 
 
 @dataclass(slots=True, eq=False)

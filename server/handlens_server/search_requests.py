@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from handlens.answering import Seen
-from handlens.errors import BoxError, DecodeError, HandlensError
+from handlens.errors import BoxError, DecodeError
 from handlens.geometry import WHOLE, Box
 from handlens.results import Region
 from handlens.wire.fields import Fields, load_object
 from handlens.wire.model import ModelSpec
 from handlens.wire.taxonomy import Taxonomy
+from handlens_server.search_errors import SearchRefusedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_OBJECTS", "SearchRefusedError", "SearchRequest", "read_query", "read_seen"]
+__all__ = ["MAX_OBJECTS", "SearchRequest", "read_query", "read_seen"]
 
 MAX_OBJECTS = 8
 _FORMAT = 1
@@ -41,14 +42,6 @@ _MAX_PACKS = 100
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOCALE = re.compile(r"[A-Za-z0-9-]{0,35}")
 _FOUND_BY = ("detector", "user", "whole")
-
-
-class SearchRefusedError(HandlensError):
-    """A request that was understood and cannot be served; `code` says which rule it breaks, for programs."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from handlens.answering import Stopwatch
-from handlens_server.search_requests import SearchRefusedError, read_query
+from handlens_server.search_errors import SearchRefusedError
 from handlens_server.services import Services
 
 __all__ = ["blueprint"]
@@ -21,14 +20,17 @@ def blueprint(services: Services) -> Blueprint:
 
     @views.post("/v1/search")
     def search() -> dict[str, Any]:
-        clock = Stopwatch()
+        from handlens.answering import Stopwatch  # what needs NumPy is imported when somebody searches
+        from handlens_server.search_requests import read_query
+
+        clock, engine = Stopwatch(), services.searching.engine()
         if request.mimetype == "multipart/form-data":
             query = read_query((request.form.get("query") or "{}").encode())
             photo = request.files.get("photo")
             if photo is None:
                 raise SearchRefusedError("nothing-to-search", "the form has no file `photo`: send one")
-            return services.search.answer_photo(photo.read(), query, clock).to_dict()
+            return engine.answer_photo(photo.read(), query, clock).to_dict()
         request.max_content_length = _MAX_JSON
-        return services.search.answer_seen(read_query(request.get_data(cache=False)), clock).to_dict()
+        return engine.answer_seen(read_query(request.get_data(cache=False)), clock).to_dict()
 
     return views

@@ -29,7 +29,6 @@ from handlens_server.app import create_app
 from handlens_server.catalogue import restore_items, withdraw_items
 from handlens_server.full_index import FullIndex
 from handlens_server.packs import Rule
-from handlens_server.search_engine import SearchEngine
 from handlens_server.tables import EmbeddingRow, ItemRow
 
 TAJ = QUERIES / "images" / "taj-mahal.jpg"
@@ -283,8 +282,7 @@ class TestFollowing:
     ) -> None:
         before = asked(client, query(code, request_id="r"))["objects"]
         for prepare in (lambda: None, lambda: shutil.rmtree(backend.config.data_dir / "search"), damage(backend)):
-            engine = client.application.extensions["handlens"].search
-            engine.close()
+            client.application.extensions["handlens"].close()
             prepare()
             app = create_app(backend.config)
             try:
@@ -310,9 +308,8 @@ class TestFollowing:
 
     def test_nothing_is_opened_before_somebody_searches(self, backend: Backend) -> None:
         app = create_app(backend.config)
-        engine: SearchEngine = app.extensions["handlens"].search
         assert app.test_client().get("/healthz").status_code == 200
-        assert engine._thread is None
+        assert not app.extensions["handlens"].searching.is_open
         app.extensions["handlens"].close()
 
 
