@@ -19,7 +19,7 @@ import click
 from handlens import __version__
 from handlens.console import ErrorGroup
 from handlens.drawing import tell_decision, write_decisions
-from handlens.errors import BoxError, DecodeError, FeedbackError, StoreError
+from handlens.errors import BoxError, DecodeError, FeedbackError, StoreError, SyncError
 from handlens.options import INDEX_KINDS, RUNTIMES, Options
 from handlens.wire.event import CONSENTS
 
@@ -130,6 +130,7 @@ def rollback(as_json: bool, **settings: Any) -> None:
 @click.option(
     "--explain-out", type=click.Path(path_type=Path), help="Write the decision: FILE.html to look at, or FILE.json."
 )
+@click.option("--online", is_flag=True, help="Then ask the server of the last sync; the photo stays here.")
 @_lens_options
 def search(
     photo: Path,
@@ -141,12 +142,15 @@ def search(
     out: Path | None,
     explained: bool,
     explain_out: Path | None,
+    online: bool,
     **settings: Any,
 ) -> None:
-    """Search by PHOTO. The network is never touched."""
+    """Search by PHOTO. The network is never touched, but for --online."""
     explains = explained or explain_out is not None
-    with _opened(settings, packs=packs) as lens:
+    with _opened(_remembered(settings) if online else settings, packs=packs) as lens:
         result = lens.search(photo, box=_parse_box(box, photo), refine=refine, limit=limit, explain=explains)
+        if online:
+            result = _upgraded(lens, result, limit)
         if out is not None:
             _draw(lens, photo, result, out)
     decisions = [found.decision for found in result.objects if found.decision is not None]
@@ -292,6 +296,15 @@ def _bench(lens: Lens, photo: Path, runs: int, report: Callable[[str, int, int],
     return figures
 
 
+def _upgraded(lens: Lens, result: SearchResult, limit: int) -> SearchResult:
+    """The server's answer, or the one there is, with a line that says why."""
+    try:
+        return lens.upgrade(result, limit=limit)
+    except SyncError as error:
+        click.echo(f"the offline answer stays: {error}", err=True)
+        return result
+
+
 @contextmanager
 def _opened(settings: dict[str, Any], *, packs: tuple[str, ...] = ()) -> Iterator[Lens]:
     from handlens.client import Lens
@@ -403,7 +416,10 @@ def _draw(lens: Lens, photo: Path, result: SearchResult, out: Path) -> None:
 def describe(result: SearchResult) -> Iterator[str]:
     """The answer as lines of text."""
     total = sum(result.timings_ms.values())
-    yield f"{len(result.objects)} objects, {total:.0f} ms, offline, release of {result.as_of}, {result.index} index"
+    where = "offline, release of" if result.served_by == "device" else "by the server, catalogue of"
+    yield f"{len(result.objects)} objects, {total:.0f} ms, {where} {result.as_of}, {result.index} index"
+    for one in result.left_out:
+        yield f"without the {one.source} source: {one.reason}"
     for at, found in enumerate(result.objects, start=1):
         yield from _told_object(at, found)
 

@@ -12,52 +12,36 @@ until the new one is open.
 
 from __future__ import annotations
 
+import json
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlens.blend import Policy, blend, explain, explores
-from handlens.decision import Decision
+from handlens.answering import Answerer, Ask, Stopwatch, could_improve, look
+from handlens.blend import Policy
 from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
 from handlens.feedback import Deed, feedback_events, search_event
 from handlens.geometry import Box
+from handlens.local_catalogue import LocalCatalogue
 from handlens.options import Options
-from handlens.results import (
-    Candidate,
-    Evidence,
-    FoundObject,
-    Match,
-    Neighbour,
-    Query,
-    Region,
-    SearchResult,
-    Section,
-    Understanding,
-)
-from handlens.sources import AnnotationSource, Source, VisualSource
+from handlens.results import Coverage, FoundObject, Match, SearchResult
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
 from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
-from handlens.understand import choose_regions, understand
+from handlens.upgrading import merge_answer, online_query
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
-from handlens.vision.image import Photo, PhotoSource, load_photo
+from handlens.vision.image import PhotoSource, load_photo
 from handlens.vision.runtime import read_spec
 from handlens.wire.event import Event
-from handlens.wire.pack import encode_codes
 from handlens.wire.release import Release
 from handlens.wire.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from handlens.sync.transport import HttpTransport, Transport
 
 __all__ = ["Lens", "Status"]
@@ -103,15 +87,13 @@ class _Engine:
 
     version: str
     release: Release
-    taxonomy: Taxonomy
     policy: Policy
     detector: Detector
     embedder: Embedder
     folders: tuple[Path, Path]
     index: OpenIndex
-    allowed: NDArray[np.int64] | None
     packs: tuple[str, ...]
-    sources: tuple[Source, ...]
+    answerer: Answerer
 
 
 class Lens:
@@ -304,28 +286,72 @@ class Lens:
             ImageError: the photo cannot be used. NotReadyError: nothing is installed. UnknownPackError: `options.packs`
             names a pack that is not installed. ModelError, StoreError: models or store are damaged.
         """
-        engine = self._ready()
-        clock = _Stopwatch()
+        clock = Stopwatch()
+        engine, options = self._ready(), self.options
         with clock.step("decode"):
-            image = load_photo(photo, max_pixels=self.options.max_pixels, decode_side=self.options.decode_side, box=box)
-        request = request_id or uuid.uuid4().hex
-        wish = _Wish(refine, limit or self.options.limit, request, explain)
-        objects = self._search_regions(engine, image, box, clock, wish)
+            image = load_photo(photo, max_pixels=options.max_pixels, decode_side=options.decode_side, box=box)
+        seen = look(image, engine.detector, engine.embedder, box, options, clock)
+        ask = Ask(
+            request_id=request_id or uuid.uuid4().hex,
+            limit=limit or options.limit,
+            refine=refine,
+            locale=options.locale,
+            deadline_ms=options.deadline_ms,
+            day=_now().strftime("%Y-%m-%d"),
+            explore=options.consent != "none",
+            explain=explain,
+        )
+        answer = engine.answerer.answer(seen, ask, clock)
+        coverage = Coverage(len(engine.packs), len(engine.release.packs))
         result = SearchResult(
-            request_id=request,
+            request_id=ask.request_id,
             image_size=image.size,
-            objects=objects,
+            objects=answer.objects,
             as_of=engine.release.as_of,
             release=engine.release.name,
             policy=engine.policy.version,
             index=engine.index.kind,
             packs=engine.packs,
             timings_ms=clock.milliseconds,
+            refine=refine or "",
+            coverage=coverage,
+            left_out=answer.left_out,
+            can_improve=could_improve(answer, engine.policy, coverage),
         )
         if self.options.consent != "none":
             with clock.step("outbox"):
                 self._note_search(result)
         return result
+
+    def upgrade(
+        self, result: SearchResult, *, limit: int | None = None, allow: Callable[[], bool] | None = None
+    ) -> SearchResult:
+        """Ask the server, which has the whole catalogue, for its answer in place of `result`.
+
+        It is sent boxes, labels, the embeddings' int8 codes and the words of `refine`, and answers by them; the photo
+        stays here. The server keeps nothing of it. Calling this is the user's consent, for this one answer:
+        `options.consent` says what may be kept and sent without being asked. `result.can_improve` says whether it may
+        be worth it. `allow` is asked before each request whether the network may be used.
+
+        Raises:
+            DownloadError: not now, or the server has no answer; `result` stays good. DeviceError: the server refuses
+            this device. SyncError: no server is given. ValueError: `result` did not come from `search` on this device.
+        """
+        options = self.options
+        query = online_query(
+            result,
+            space=self._space(),
+            limit=limit or options.limit,
+            locale=options.locale,
+            deadline_ms=options.deadline_ms,
+        )
+        transport = self._transport(allow)
+        try:
+            answer = self._backend(transport).search(json.dumps(query).encode())
+        finally:
+            transport.close()
+        store = self._opened()
+        return merge_answer(result, answer, lambda ids: {one: key for one, (key, _) in store.items_by_id(ids).items()})
 
     def thumbnail(self, match: Match) -> bytes | None:
         """The WebP thumbnail of a match, or None when its item has no picture."""
@@ -431,70 +457,6 @@ class Lens:
     def _space(self) -> str:
         return self._ready().embedder.spec.space
 
-    def _search_regions(
-        self, engine: _Engine, photo: Photo, box: Box | None, clock: _Stopwatch, wish: _Wish
-    ) -> tuple[FoundObject, ...]:
-        with clock.step("detect"):
-            regions = self._regions(engine, photo, box)
-        with clock.step("embed"):
-            boxes = [region.box for region in regions]
-            embeddings = engine.embedder.embed(photo, boxes, margin=self.options.crop_margin)
-        found, codes = [], encode_codes(embeddings.vectors)
-        for row, region in enumerate(regions):
-            with clock.step("index"):
-                neighbours = self._neighbours(engine, embeddings.vectors[row])
-            with clock.step("understand"):
-                evidence = Evidence(_detection(region), embeddings.label_scores[row], neighbours)
-                understanding = understand(evidence, engine.taxonomy)
-            with clock.step("sources"):
-                candidates = self._candidates(engine, understanding, neighbours, wish)
-            with clock.step("blend"):
-                sections, decision = self._blend(engine, candidates, understanding, wish)
-            found.append(FoundObject(region, understanding, sections, codes[row].tobytes(), decision))
-        return tuple(found)
-
-    def _regions(self, engine: _Engine, photo: Photo, box: Box | None) -> tuple[Region, ...]:
-        if box is not None:
-            return (Region(box, "user"),)
-        options = self.options
-        detections = engine.detector.detect(photo, min_score=options.min_detection_score)
-        return choose_regions(
-            [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects
-        )
-
-    def _neighbours(self, engine: _Engine, vector: NDArray[np.float32]) -> tuple[Neighbour, ...]:
-        near = engine.index.index.search(vector, self.options.neighbours, allowed=engine.allowed)
-        ids = [int(vector_id) for vector_id in near.ids]
-        items = self._opened().items_of(ids)
-        return tuple(
-            Neighbour(items[vector_id][0], items[vector_id][1], 1.0 - float(distance), items[vector_id][2])
-            for vector_id, distance in zip(ids, near.distances, strict=True)
-            if vector_id in items  # another process may have dropped the row since the index was opened
-        )
-
-    def _candidates(
-        self, engine: _Engine, understanding: Understanding, neighbours: tuple[Neighbour, ...], wish: _Wish
-    ) -> list[Candidate]:
-        query = Query(understanding, neighbours, self.options.neighbours, self.options.locale, wish.refine)
-        return [candidate for source in engine.sources for candidate in source.candidates(query)]
-
-    def _blend(
-        self, engine: _Engine, candidates: list[Candidate], understanding: Understanding, wish: _Wish
-    ) -> tuple[tuple[Section, ...], Decision | None]:
-        # Chance has a part only where what it teaches may come back.
-        learns = self.options.consent != "none"
-        settings: dict[str, Any] = {
-            "limit": wish.limit,
-            "request_id": wish.request_id,
-            "refine": wish.refine,
-            "as_of": engine.release.as_of,
-            "locale": self.options.locale,
-            "explore": learns,
-        }
-        sections = blend(candidates, understanding, engine.policy, **settings)
-        wanted = wish.explain or (learns and explores(engine.policy.exploration, wish.request_id))
-        return sections, explain(candidates, understanding, engine.policy, **settings) if wanted else None
-
     def _opened(self, *, create: bool = False) -> Store:
         with self._lock:
             if self._store is None:
@@ -542,22 +504,19 @@ class Lens:
             embedder = Embedder.open(folders[1], threads=options.threads, runtime=options.runtime)
         index = open_index(store, options.data_path, options, embedder.spec)
         policy = _parsed(Policy.from_json, store, "policy")
-        allowed = store.vector_ids(packs=options.packs, locale=options.locale)
+        taxonomy = _parsed(Taxonomy.from_json, store, "taxonomy")
+        release = _parsed(Release.from_json, store, "release")
+        catalogue = LocalCatalogue(store, index.index, packs=options.packs, locale=options.locale)
         return _Engine(
             version=version,
-            release=_parsed(Release.from_json, store, "release"),
-            taxonomy=_parsed(Taxonomy.from_json, store, "taxonomy"),
+            release=release,
             policy=policy,
             detector=detector,
             embedder=embedder,
             folders=folders,
             index=index,
-            allowed=None if len(allowed) == len(index.index) else allowed,
             packs=options.packs or tuple(pack.pack for pack in store.packs()),
-            sources=(
-                VisualSource(),
-                AnnotationSource(store, gate=policy.gates.annotation, packs=options.packs),
-            ),
+            answerer=Answerer(catalogue, taxonomy, policy, options, as_of=release.as_of),
         )
 
     def _model_folder(self, store: Store, kind: str) -> Path:
@@ -565,33 +524,6 @@ class Lens:
         if slot is None:
             raise NotReadyError(f"no {kind} is installed in {self.options.data_path}: sync, or install a release first")
         return self.options.data_path / slot.file
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What one call of `search` asked for."""
-
-    refine: str | None
-    limit: int
-    request_id: str
-    explain: bool
-
-
-class _Stopwatch:
-    """Milliseconds by step; a step that runs for several objects adds up."""
-
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (time.perf_counter() - begun) * 1000
-
-
-def _detection(region: Region) -> tuple[str, float] | None:
-    return None if region.label is None else (region.label, region.score)
 
 
 def _parsed(read: Callable[[str], T], store: Store, name: str) -> T:

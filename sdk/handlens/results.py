@@ -18,8 +18,10 @@ from handlens.wire.item import Item
 __all__ = [
     "Annotation",
     "Candidate",
+    "Coverage",
     "Evidence",
     "FoundObject",
+    "LeftOut",
     "Match",
     "Neighbour",
     "Query",
@@ -83,13 +85,15 @@ class Understanding:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What every source is asked."""
+    """What every source is asked. `day` is today in UTC, such as 2026-01-31; empty where nothing depends on it."""
 
     understanding: Understanding
     neighbours: tuple[Neighbour, ...]
     limit: int  # candidates wanted from each source, at most
     locale: str = ""
     refine: str | None = None
+    has_object: bool = False  # whether an object was found or shown, not the whole photo taken
+    day: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +201,18 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """One object of the photo, the main one first. `code` is the int8 code of its embedding (dim bytes).
+    """One object of the photo, the main one first.
 
-    `decision` says how the sections came about: where it was asked for, and where chance had a part in them.
+    `code` is the int8 code of its embedding (dim bytes), `label_scores` what the classifier said: what an online answer
+    needs (`Lens.upgrade`). `decision` says how the sections came about: where it was asked for, and where chance had a
+    part in them. The three are not part of the JSON.
     """
 
     region: Region
     understanding: Understanding
     sections: tuple[Section, ...]
     code: bytes = field(default=b"", repr=False)
+    label_scores: tuple[tuple[str, float], ...] = field(default=(), repr=False)
     decision: Decision | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -241,11 +248,38 @@ class FoundObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the catalogue could be searched: packs `held` of packs `known`."""
+
+    held: int
+    known: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return self.held >= self.known
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A source that did not take part in the answer, and why: it was late, or else it failed."""
+
+    source: str
+    reason: str
+    is_late: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"source": self.source, "reason": self.reason, "late": self.is_late}
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The answer to one photo.
 
     `image_size` is the upright photo's (width, height) in pixels; `as_of` is when the `release` was made, ISO 8601;
-    `packs` are those searched; `index` is the kind that answered; `timings_ms` are milliseconds by step.
+    `packs` are those searched; `index` is the kind that answered; `timings_ms` are milliseconds by step; `refine` is
+    what was asked for in words. `can_improve` says whether an online answer could be better (`Lens.upgrade`).
     """
 
     request_id: str
@@ -258,6 +292,10 @@ class SearchResult:
     served_by: str = "device"
     release: str = ""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    refine: str = ""
+    coverage: Coverage = Coverage(0, 0)
+    left_out: tuple[LeftOut, ...] = ()
+    can_improve: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
@@ -269,6 +307,10 @@ class SearchResult:
             "policy": self.policy,
             "index": self.index,
             "packs": list(self.packs),
+            "coverage": {"held": self.coverage.held, "known": self.coverage.known},
+            "can_improve": self.can_improve,
+            "left_out": [one.to_dict() for one in self.left_out],
+            "refine": self.refine,
             "image_size": list(self.image_size),
             "timings_ms": {step: round(value, 3) for step, value in self.timings_ms.items()},
             "objects": [found.to_dict() for found in self.objects],

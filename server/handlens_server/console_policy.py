@@ -83,14 +83,12 @@ def try_(
     from handlens.drawing import tell_decision, write_decisions
     from handlens_server.database import open_database
     from handlens_server.policy_files import read_policy
-    from handlens_server.policy_trial import decide, offers_for
+    from handlens_server.policy_trial import decide
     from handlens_server.times import text_of, utc_now
 
     policies = [read_policy(one) for one in (file, against) if one is not None]
     with open_database(config) as database, database.read() as session:
-        offered = offers_for(photo, models, session, gate=policies[0].gates.annotation, locale=locale)
-    as_of = text_of(utc_now())
-    decisions = [decide(offered, policy, limit=limit, locale=locale, as_of=as_of) for policy in policies]
+        decisions = decide(photo, models, session, policies, limit=limit, locale=locale, as_of=text_of(utc_now()))
     if out is not None:
         write_decisions(decisions, out, title=photo.name)
     if as_json:

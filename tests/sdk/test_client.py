@@ -25,6 +25,7 @@ from handlens import (
     DownloadError,
     HandlensError,
     HashMismatchError,
+    HTTPStatusError,
     ImageError,
     Lens,
     ModelError,
@@ -37,9 +38,13 @@ from handlens import (
     SyncError,
     UnknownPackError,
 )
+from handlens.result_reader import read_result
+from handlens.sync.transport import HttpTransport
+from handlens.upgrading import merge_answer
 from handlens_server.packs import Rule
 
 TAJ = QUERIES / "images" / "taj-mahal.jpg"
+CITRUS = QUERIES / "images" / "seville-orange.jpg"
 HORSES = QUERIES / "images" / "horses.jpg"
 
 
@@ -130,6 +135,23 @@ class TestSearch:
         lens.close()
         assert told(lens, TAJ) == first
         lens.close()
+
+    def test_a_deadline_that_is_over_leaves_sources_out_and_names_them(self, device: Path) -> None:
+        with Lens(Options(data_dir=device, deadline_ms=0.001)) as hurried:
+            result = hurried.search(TAJ)
+        assert {one.source for one in result.left_out} == {"object", "curated", "annotation"}
+        assert result.can_improve
+        assert all(found.sections for found in result.objects)
+
+    def test_an_answer_says_how_much_of_the_catalogue_was_searched(self, lens: Lens) -> None:
+        answer = lens.search(TAJ).to_dict()
+        assert answer["coverage"] == {"held": 1, "known": 1}
+        assert answer["left_out"] == []
+        assert not answer["can_improve"]
+
+    def test_an_answer_can_be_read_back_from_its_json(self, lens: Lens) -> None:
+        answer = lens.search(HORSES, refine="how to").to_dict()
+        assert read_result(json.loads(json.dumps(answer))).to_dict() == answer
 
 
 def told(lens: Lens, photo: Path) -> Any:
@@ -303,6 +325,80 @@ def titles(lens: Lens, word: str) -> set[str]:
         rows = database.execute("SELECT record FROM items").fetchall()
     database.close()
     return {item["title"] for (record,) in rows for item in [json.loads(record)] if word in item["title"]}
+
+
+class TestUpgrade:
+    def test_the_servers_answer_takes_the_place_of_the_offline_one(
+        self, own_shop: Shop, own_url: str, tmp_path: Path
+    ) -> None:
+        own_shop.publish("two", define={"demo": Rule(kinds=("photo",)), "rest": Rule(kinds=("recipe", "how_to"))})
+        with own_shop.device(tmp_path / "device", own_url, packs=("demo",)) as lens:
+            lens.sync()
+            offline = lens.search(CITRUS, request_id="r1", refine="orange")
+            assert offline.can_improve
+            assert (offline.coverage.held, offline.coverage.known) == (1, 2)
+            online = lens.upgrade(offline)
+            assert (online.served_by, online.request_id, online.image_size) == ("server", "r1", offline.image_size)
+            assert [one.region for one in online.objects] == [one.region for one in offline.objects]
+            kinds = {match.kind for one in online.objects for row in one.sections for match in row.matches}
+            assert "recipe" in kinds
+            assert online.coverage.is_whole
+            matches = [match for one in online.objects for row in one.sections for match in row.matches]
+            assert any(lens.thumbnail(match) for match in matches)
+            assert lens.thumbnail(next(match for match in matches if match.kind == "recipe")) is None
+            assert lens.upgrade(online).to_dict()["objects"] == online.to_dict()["objects"]
+
+    def test_the_photo_is_not_sent(self, shop: Shop, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sent: list[bytes] = []
+        with shop.device(tmp_path, url) as lens:
+            lens.sync()
+            result = lens.search(TAJ, request_id="r1")
+            request = HttpTransport.request
+
+            def watched(self: Any, method: str, path: str, **settings: Any) -> Any:
+                sent.append(settings.get("body", b""))
+                return request(self, method, path, **settings)
+
+            monkeypatch.setattr(HttpTransport, "request", watched)
+            lens.upgrade(result)
+        query = json.loads(sent[-1])
+        assert set(query) == {"format", "request_id", "space", "image_size", "limit", "locale", "objects"}
+        assert set(query["objects"][0]) == {"box", "found_by", "label", "score", "embedding", "label_scores"}
+        assert len(sent[-1]) < 3000 * len(query["objects"])
+
+    def test_without_the_server_the_offline_answer_stays(self, shop: Shop, device: Path, tmp_path: Path) -> None:
+        with Lens(Options(data_dir=device, server_url="http://127.0.0.1:9", timeout=1)) as lens:
+            result = lens.search(TAJ)
+            with pytest.raises(OfflineError):
+                lens.upgrade(result)
+            assert lens.search(TAJ, request_id=result.request_id).objects == result.objects
+
+    def test_without_a_server_there_is_nothing_to_ask(self, lens: Lens) -> None:
+        with pytest.raises(SyncError, match="server_url"):
+            lens.upgrade(lens.search(TAJ))
+
+    def test_what_the_server_cannot_serve_is_told_with_its_reason(self, shop: Shop, url: str, tmp_path: Path) -> None:
+        with shop.device(tmp_path, url) as lens:
+            lens.sync()
+            result = lens.search(TAJ, request_id="no plain\nword")
+            with pytest.raises(HTTPStatusError, match="request_id") as caught:
+                lens.upgrade(result)
+        assert caught.value.status == 400
+        assert "later" not in str(caught.value)
+
+    def test_an_answer_without_embeddings_cannot_be_upgraded(self, lens: Lens) -> None:
+        with pytest.raises(ValueError, match="no embeddings"):
+            lens.upgrade(read_result(lens.search(TAJ).to_dict()))
+
+    @pytest.mark.parametrize("answer", [{}, {"objects": "x"}, [], None])
+    def test_a_malformed_answer_is_refused(self, lens: Lens, answer: Any) -> None:
+        with pytest.raises(DownloadError, match="cannot be read"):
+            merge_answer(lens.search(TAJ), answer, lambda _: {})
+
+    def test_the_answer_to_another_request_is_refused(self, lens: Lens) -> None:
+        first, second = lens.search(TAJ), lens.search(TAJ)
+        with pytest.raises(DownloadError, match="another request"):
+            merge_answer(first, second.to_dict(), lambda _: {})
 
 
 class TestSync:
@@ -578,6 +674,7 @@ class TestBadInput:
             {"consent": "all"},
             {"server_url": "lens.example.com"},
             {"timeout": 0},
+            {"deadline_ms": 0},
         ],
     )
     def test_an_option_that_cannot_work_is_refused_by_name(self, wrong: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ class Backend:
             with served(app) as url:
                 yield url
         finally:
-            app.extensions["handlens"].database.close()
+            app.extensions["handlens"].close()
 
 
 @contextmanager

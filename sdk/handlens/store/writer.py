@@ -101,6 +101,23 @@ class Writer:
         self._set_state(state)
         self._next_generation()
 
+    def merge(self, header: PackHeader, changes: Iterable[PackChange]) -> PackState:
+        """Make changes that no release promised, and note the state that comes of them; `header` names the pack, its
+        new sequence, and its embedding space. What the header counts is not looked at.
+
+        Raises:
+            DecodeError: an item comes twice, a code has another length or is zero.
+        """
+        held = self._states("packs").get(header.pack)
+        if held is None:
+            self._set_state(PackState(header.pack, 0, header.as_of, header.space, header.dim, 0, 0, NO_ROWS))
+        table = RowTable(self._db, header.pack, header.dim, held, keep=None)
+        table.apply(changes, lambda done: None)
+        state = PackState(header.pack, header.sequence, header.as_of, header.space, header.dim, *table.summary())
+        self._set_state(state)
+        self._next_generation()
+        return state
+
     def drop_pack(self, pack: str) -> None:
         """Remove a pack and all its rows, here and in the former release.
 
