@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def test_sync_feedback_outbox_rollback_and_erase(backend: Backend, url: str, tmp
     name = f"next-{tmp_path.name}"
     backend.publish(name=name)
     assert f"now at release {name}" in run("sync", *store).stdout
-    assert f"former       {run_release(backend, 1)}" in run("status", *store).stdout
+    assert re.search(rf"^former +{run_release(backend, 1)}$", run("status", *store).stdout, re.MULTILINE)
     assert "back at release" in run("rollback", *store).stdout
     assert f"release {name} is offered and left out" in run("sync", *store).stdout
 

@@ -23,11 +23,13 @@ from handlens import (
     BudgetError,
     BusyError,
     DownloadError,
+    FoundObject,
     HandlensError,
     HashMismatchError,
     HTTPStatusError,
     ImageError,
     Lens,
+    Match,
     ModelError,
     NotReadyError,
     OfflineError,
@@ -67,7 +69,7 @@ class TestSearch:
             for section in found.sections:
                 assert section.matches
                 for match in section.matches:
-                    assert match.why.source in ("visual", "annotation")
+                    assert match.why.source in ("visual", "object", "annotation")
                     assert match.why.rule.count("/") == 1
                     assert match.why.policy
                     assert match.why.reason
@@ -331,21 +333,24 @@ class TestUpgrade:
     def test_the_servers_answer_takes_the_place_of_the_offline_one(
         self, own_shop: Shop, own_url: str, tmp_path: Path
     ) -> None:
-        own_shop.publish("two", define={"demo": Rule(kinds=("photo",)), "rest": Rule(kinds=("recipe", "how_to"))})
+        own_shop.publish("two", define={"demo": Rule(kinds=("photo", "recipe")), "rest": Rule(kinds=("how_to",))})
         with own_shop.device(tmp_path / "device", own_url, packs=("demo",)) as lens:
             lens.sync()
             offline = lens.search(CITRUS, request_id="r1", refine="orange")
             assert offline.can_improve
             assert (offline.coverage.held, offline.coverage.known) == (1, 2)
-            online = lens.upgrade(offline)
+            online = lens.upgrade(offline, limit=40)
             assert (online.served_by, online.request_id, online.image_size) == ("server", "r1", offline.image_size)
             assert [one.region for one in online.objects] == [one.region for one in offline.objects]
             kinds = {match.kind for one in online.objects for row in one.sections for match in row.matches}
-            assert "recipe" in kinds
+            assert {"recipe", "how_to"} <= kinds
             assert online.coverage.is_whole
             matches = [match for one in online.objects for row in one.sections for match in row.matches]
-            assert any(lens.thumbnail(match) for match in matches)
-            assert lens.thumbnail(next(match for match in matches if match.kind == "recipe")) is None
+            held = {match.item.item_id: match.item_key for found in offline.objects for match in matches_of(found)}
+            assert held
+            assert all(match.item_key == held.get(match.item.item_id, match.item_key) for match in matches)
+            assert any(match.item.item_id in held for match in matches)  # their pictures are found
+            assert lens.thumbnail(next(match for match in matches if match.kind == "how_to")) is None
             assert lens.upgrade(online).to_dict()["objects"] == online.to_dict()["objects"]
 
     def test_the_photo_is_not_sent(self, shop: Shop, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -624,6 +629,10 @@ class TestFeedback:
 def fields_waiting(lens: Lens) -> set[str]:
     """The fields of all events that wait."""
     return {name for line in lens.outbox.lines() for name in json.loads(line)}
+
+
+def matches_of(found: FoundObject) -> list[Match]:
+    return [match for section in found.sections for match in section.matches]
 
 
 def stored(shop: Shop) -> list[str]:

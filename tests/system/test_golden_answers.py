@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.backend import Backend
-from support.paths import MODELS, QUERIES
+from support.paths import CATALOG, MODELS, QUERIES
 from support.searching import enrolled, post_photo, post_query, query_of
 
 import handlens.client
@@ -26,6 +26,7 @@ from handlens.answering import Seen, look
 from handlens_server.packs import Rule
 
 PHOTOS = sorted((QUERIES / "images").iterdir())[:20]
+ITEMS = [json.loads(line)["item_id"] for line in (CATALOG / "items.jsonl").read_text("utf-8").splitlines()]
 PACKS = {
     "all": ("everything",),
     "eaten": ("food",),
@@ -49,7 +50,8 @@ def reversed_sections(policy: Any) -> Any:
 
 def every_source(policy: Any) -> Any:
     found = changed(policy, "sources", lambda _: ["annotation", "curated", "object", "visual"])
-    return changed(found, "min_score", lambda _: 0)
+    picks = [{"item_id": one, "types": [], "tags": []} for one in ITEMS[:: len(ITEMS) // 7]]
+    return {**changed(found, "min_score", lambda _: 0), "picks": picks}
 
 
 def scenes_first(policy: Any) -> Any:
@@ -58,7 +60,8 @@ def scenes_first(policy: Any) -> Any:
 
 def never_sure(policy: Any) -> Any:
     found = changed(policy, "max_per_group", lambda _: 1)
-    return {**found, "gates": {**found["gates"], "type": 0.97, "annotation": 0.1}}
+    bands = [{**band, "from": band["from"] and 0.97 - at / 100} for at, band in enumerate(found["bands"])]
+    return {**found, "bands": bands, "gates": {**found["gates"], "annotation": 0.1}}
 
 
 POLICIES = (shipped, reversed_sections, every_source, scenes_first, never_sure)
