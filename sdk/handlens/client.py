@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -410,15 +411,15 @@ class Lens:
         with clock.step("embed"):
             boxes = [region.box for region in regions]
             embeddings = engine.embedder.embed(photo, boxes, margin=self.options.crop_margin)
+        with clock.step("index"):
+            near = self._neighbours(engine, embeddings.vectors)
         found, codes = [], encode_codes(embeddings.vectors)
         for row, region in enumerate(regions):
-            with clock.step("index"):
-                neighbours = self._neighbours(engine, embeddings.vectors[row])
             with clock.step("understand"):
-                evidence = Evidence(_detection(region), embeddings.label_scores[row], neighbours)
+                evidence = Evidence(_detection(region), embeddings.label_scores[row], near[row])
                 understanding = understand(evidence, engine.taxonomy)
             with clock.step("sources"):
-                candidates = self._candidates(engine, understanding, neighbours, wish)
+                candidates = self._candidates(engine, understanding, near[row], wish)
             with clock.step("blend"):
                 sections = self._blend(engine, candidates, understanding, wish)
             found.append(FoundObject(region, understanding, sections, codes[row].tobytes()))
@@ -433,15 +434,20 @@ class Lens:
             [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects
         )
 
-    def _neighbours(self, engine: _Engine, vector: NDArray[np.float32]) -> tuple[Neighbour, ...]:
-        near = engine.index.index.search(vector, self.options.neighbours, allowed=engine.allowed)
-        ids = [int(vector_id) for vector_id in near.ids]
-        items = self._opened().items_of(ids)
-        return tuple(
-            Neighbour(items[vector_id][0], items[vector_id][1], 1.0 - float(distance), items[vector_id][2])
-            for vector_id, distance in zip(ids, near.distances, strict=True)
-            if vector_id in items  # another process may have dropped the row since the index was opened
-        )
+    def _neighbours(self, engine: _Engine, vectors: NDArray[np.float32]) -> list[tuple[Neighbour, ...]]:
+        """The neighbours of each of `vectors` (n, dim), nearest first; the store is asked once for all of them."""
+        index, count = engine.index.index, self.options.neighbours
+        near = [index.search(vector, count, allowed=engine.allowed) for vector in vectors]
+        ids = [hits.ids.tolist() for hits in near]
+        parts = self._opened().items_of(list(dict.fromkeys(chain.from_iterable(ids))))
+        return [
+            tuple(
+                Neighbour(part.item_key, part.item, 1.0 - distance, part.box)
+                for part, distance in zip(map(parts.get, row), hits.distances.tolist(), strict=True)
+                if part is not None  # another process may have dropped the row since the index was opened
+            )
+            for row, hits in zip(ids, near, strict=True)
+        ]
 
     def _candidates(
         self, engine: _Engine, understanding: Understanding, neighbours: tuple[Neighbour, ...], wish: _Wish

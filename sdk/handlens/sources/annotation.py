@@ -116,10 +116,11 @@ def _joined(offers: Sequence[Candidate]) -> Candidate:
 
 
 def _in_turn(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """The best of each kind, the second best of each kind... up to the limit; best first."""
-    counts: Counter[str] = Counter()
-    turns: dict[int, int] = {}
+    """Of candidates, best first: the best of each kind, the second best of each kind... up to the limit; best first."""
+    counts: defaultdict[str, int] = defaultdict(int)
+    turns = []
     for one in candidates:
-        turns[one.item_key] = counts[one.item.kind]
+        turns.append(counts[one.item.kind])
         counts[one.item.kind] += 1
-    return best_first(sorted(candidates, key=lambda one: turns[one.item_key])[:limit])
+    chosen = sorted(range(len(candidates)), key=turns.__getitem__)[:limit]
+    return [candidates[at] for at in sorted(chosen)]
