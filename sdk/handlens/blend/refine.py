@@ -59,7 +59,9 @@ class Refinement:
 
     def hits(self, item: Item) -> int:
         """How many of the words the item carries."""
-        text = _text_of(item) if self.words else ""
+        if not self.words:
+            return 0
+        text = _text_of(item)
         wished = [_forms(word) for word in self.words]
         # Most items carry none of the words, and looking for letters is far cheaper than cutting text into words.
         if not any(form in text for forms in wished for form in forms):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from handlens.geometry import WHOLE
 from handlens.results import Region
@@ -44,7 +44,7 @@ def choose_regions(regions: Sequence[Region], *, limit: int, prominence: Promine
     Of several regions with one label the most prominent stands for all; regions without a label stand alone.
     """
     subjects = [(_prominence(group), group[0]) for group in _groups(regions)]
-    subjects.sort(key=lambda pair: (-pair[0], astuple(pair[1].box), pair[1].label or ""))
+    subjects.sort(key=lambda pair: (-pair[0], pair[1].box.edges, pair[1].label or ""))
     kept = [region for value, region in subjects if value >= prominence.worth]
     if not kept or subjects[0][0] < prominence.subject:
         kept.insert(0, Region(WHOLE, "whole"))
@@ -54,7 +54,7 @@ def choose_regions(regions: Sequence[Region], *, limit: int, prominence: Promine
 def _groups(regions: Sequence[Region]) -> list[list[Region]]:
     """Regions of one label together, in each group the most prominent first."""
     groups: dict[object, list[Region]] = {}
-    for at, region in enumerate(sorted(regions, key=lambda one: (-_prominence([one]), astuple(one.box)))):
+    for at, region in enumerate(sorted(regions, key=lambda one: (-_prominence([one]), one.box.edges))):
         groups.setdefault(at if region.label is None else region.label, []).append(region)
     return list(groups.values())
 
