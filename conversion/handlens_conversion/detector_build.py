@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["SIDE", "build", "describe", "float_parent", "load_pixels"]
 
 NAME = "centernet-mobilenetv3"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 SIDE = 320  # pixels; the network is fully convolutional, 320 is the best quality for the latency of a phone
 STRIDE = 4  # image pixels for one cell of the heat map
 OUTPUTS = ("heatmap", "distances")
 PACKAGE = ("@vladmandic/human", "3.3.6", "425e9c51dbbca0c8934362b170cb0d54c2529c11c654b3c03092b16e9d6ad3f7")
 MODEL_FILE = "model.tflite"
 CALIBRATION_FILE = "calibration.json"
-RESAMPLE = "bilinear"
+RESAMPLE = "quad"
 
 
 def build(

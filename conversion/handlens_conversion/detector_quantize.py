@@ -7,6 +7,8 @@ Rules:
   leave the outputs as they are. The rest computes in float on int8 weights.
 * The squeeze-and-excite gates stay in float: some of their channels have no weights but a bias, which no int32 can hold
   at the scale of such weights. They work on one pixel, so they cost nothing.
+* Input and outputs are int8. The range of the image is all of 8 bits, so its scale is 1 and no pixel is rounded; scores
+  come in steps of 1/256, distances in steps of a pixel.
 * A tensor's range is not the largest value seen but the range with the least squared error over the calibration
   photographs: a few outliers would coarsen everything else.
 
@@ -43,9 +45,11 @@ INTEGER = (
     r"CenternetHead/c3_upsample/branch_",
     r"CenternetHead/(Relu|Relu_1|Relu_2|Mean|mul)(;|$)",
     r"CenternetHead/centernet_(cls|wh)_output/separable_conv2d/depthwise(;|$)",
+    r"(heatmap|distances|centernet_cls_output/BiasAdd)(;|$)",
 )
 FLOAT = (r"squeeze_excite/Conv",)
 
+_IMAGE_RANGE = (0.0, 255.0)
 _LEVELS = 255  # steps between the 256 values of int8
 _SAMPLES = 1024  # values taken of a tensor for each photograph
 _COMPARED = 20_000  # values of a tensor that candidates for its range are compared on
@@ -94,9 +98,14 @@ def recipe_record(parent: bytes, *, calibration: Path, photos: int) -> dict[str,
 def find_ranges(
     parent: bytes, images: Iterable[NDArray[np.uint8]], *, threads: int = 2
 ) -> dict[str, tuple[float, float]]:
-    """Return the range of each float tensor with the least squared error when stored in 8 bits; 0 is in every range."""
-    samples = _samples(parent, images, threads=threads)
-    return {name: _best_range(_thinned(values, _COMPARED)) for name, values in samples.items()}
+    """Return the range of each float tensor with the least squared error when stored in 8 bits; 0 is in every range.
+
+    The image has the range of its pixels.
+    """
+    interpreter = _observed(parent, threads)
+    samples = _samples(interpreter, images)
+    ranges = {name: _best_range(_thinned(values, _COMPARED)) for name, values in samples.items()}
+    return {**ranges, interpreter.get_input_details()[0]["name"]: _IMAGE_RANGE}
 
 
 def _rules(integer: Sequence[str], float_: Sequence[str]) -> list[dict[str, Any]]:
@@ -104,6 +113,7 @@ def _rules(integer: Sequence[str], float_: Sequence[str]) -> list[dict[str, Any]
 
     manager: Any = recipe_manager.RecipeManager()
     manager.add_weight_only_config(regex=".*", operation_name="*", num_bits=8)
+    manager.add_static_config(regex=".*", operation_name="INPUT", activation_num_bits=8, weight_num_bits=8)
     for pattern in integer:
         manager.add_static_config(regex=f".*{pattern}", operation_name="*", activation_num_bits=8, weight_num_bits=8)
     for pattern in float_:
@@ -112,13 +122,18 @@ def _rules(integer: Sequence[str], float_: Sequence[str]) -> list[dict[str, Any]
     return rules
 
 
-def _samples(parent: bytes, images: Iterable[NDArray[np.uint8]], *, threads: int) -> dict[str, NDArray[np.float32]]:
-    """Values of every activation: its extremes and an even selection of the others, over all images."""
+def _observed(parent: bytes, threads: int) -> Any:
+    """An opened interpreter that keeps every tensor readable after a run."""
     from ai_edge_litert.interpreter import Interpreter
 
     with _kept_tensors():
         interpreter = Interpreter(model_content=parent, num_threads=threads, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def _samples(interpreter: Any, images: Iterable[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
+    """Values of every activation: its extremes and an even selection of the others, over all images."""
     tensors = {t["name"]: t["index"] for t in interpreter.get_tensor_details() if _is_activation(t)}
     taken: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}
     for image in images:

@@ -74,12 +74,18 @@ def _run(model: bytes, images: Sequence[NDArray[np.uint8]], threads: int) -> lis
     interpreter = Interpreter(model_content=model, num_threads=threads)
     interpreter.allocate_tensors()
     distances, heat = sorted(interpreter.get_output_details(), key=lambda output: int(output["shape"][3]))
+    entry = interpreter.get_input_details()[0]
     results = []
     for image in images:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None].astype(np.float32))
+        interpreter.set_tensor(entry["index"], _stored(image, entry))
         interpreter.invoke()
         results.append((_real(interpreter, heat), _real(interpreter, distances)))
     return results
+
+
+def _stored(image: NDArray[np.uint8], entry: Mapping[str, Any]) -> NDArray[Any]:
+    """The image as the input wants it: float, or int8 with a scale of 1."""
+    return (image[None].astype(np.int16) + entry["quantization"][1]).astype(entry["dtype"])
 
 
 def _real(interpreter: Any, output: Mapping[str, Any]) -> NDArray[np.float32]:

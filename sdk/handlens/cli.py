@@ -18,7 +18,8 @@ import click
 
 from handlens import __version__
 from handlens.console import ErrorGroup
-from handlens.errors import BoxError, FeedbackError
+from handlens.drawing import tell_decision, write_decisions
+from handlens.errors import BoxError, DecodeError, FeedbackError, StoreError, SyncError
 from handlens.options import INDEX_KINDS, RUNTIMES, Options
 from handlens.wire.event import CONSENTS
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "main"]
 
-_SERVER_FILE = "server.json"  # the server that `handlens sync` was last given
+_SERVER_FILE = "server.json"  # the server and the channel that `handlens sync` was last given
+_REMEMBERED = ("server_url", "channel")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,7 +60,7 @@ def main() -> None:
 @main.command()
 @click.option("--server", "server_url", help="The server's address, such as https://lens.example.com.")
 @click.option("--trusted-root", type=click.Path(path_type=Path), help="root.json that trust begins with (once).")
-@click.option("--channel", default="stable", show_default=True, help="The line of releases to follow.")
+@click.option("--channel", help="The line of releases to follow, from now on.  [default: stable]")
 @click.option("--pack", "packs", multiple=True, help="Hold these packs only, from now on; may be given several times.")
 @click.option("--all-packs", is_flag=True, help="Hold every pack of the release, from now on.")
 @click.option("--max-bytes", type=click.IntRange(0), help="Download at most so many bytes.")
@@ -73,12 +75,13 @@ def sync(
 ) -> None:
     """Bring this device to the newest release, and send the events that wait.
 
-    The server and the trusted root are remembered: give them once.
+    The server, the channel and the trusted root are remembered: give them once.
     """
     chosen = packs or (() if all_packs else None)
-    with _opened(_remembered(settings)) as lens, _progress() as report:
+    used = _remembered(settings)
+    with _opened(used) as lens, _progress() as report:
         done = lens.sync(chosen, max_bytes=max_bytes, send_events=not no_events, progress=report)
-        _remember(settings)
+        _remember(used)
     if as_json:
         click.echo(_as_json(done.to_dict()))
         return
@@ -88,21 +91,31 @@ def sync(
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--trusted-root", type=click.Path(path_type=Path), help="root.json that trust begins with (once).")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_lens_options
-def install(folder: Path, **settings: Any) -> None:
+def install(folder: Path, as_json: bool, **settings: Any) -> None:
     """Install the release in FOLDER, as `handlens-server release bundle` writes it."""
     with _opened(settings) as lens, _progress() as report:
         done = lens.install(folder, progress=report)
-    click.echo("\n".join(_told_sync(done)))
+    click.echo(_as_json(done.to_dict()) if as_json else "\n".join(_told_sync(done)))
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_lens_options
-def rollback(**settings: Any) -> None:
+def rollback(as_json: bool, **settings: Any) -> None:
     """Go back to the release before the last sync; the next sync leaves out the one that was left."""
     with _opened(settings) as lens, _progress() as report:
-        release = lens.rollback(progress=report)
-    click.echo(f"back at release {release.name} of {release.as_of}")
+        done = lens.rollback(progress=report)
+    if as_json:
+        click.echo(_as_json(done.to_dict()))
+        return
+    click.echo(f"back at release {done.name} of {done.as_of}")
+    if done.returned:
+        click.echo(
+            f"{done.returned} items are shown again that release {done.left} had removed, be it that they were "
+            "withdrawn: they go with the next newer release"
+        )
 
 
 @main.command()
@@ -113,6 +126,11 @@ def rollback(**settings: Any) -> None:
 @click.option("--pack", "packs", multiple=True, help="Search this pack only; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 @click.option("--out", type=click.Path(path_type=Path), help="Draw the answer as a picture: RESULT.jpg.")
+@click.option("--explain", "explained", is_flag=True, help="Tell how each answer was decided, candidate by candidate.")
+@click.option(
+    "--explain-out", type=click.Path(path_type=Path), help="Write the decision: FILE.html to look at, or FILE.json."
+)
+@click.option("--online", is_flag=True, help="Then ask the server of the last sync; the photo stays here.")
 @_lens_options
 def search(
     photo: Path,
@@ -122,14 +140,29 @@ def search(
     packs: tuple[str, ...],
     as_json: bool,
     out: Path | None,
+    explained: bool,
+    explain_out: Path | None,
+    online: bool,
     **settings: Any,
 ) -> None:
-    """Search by PHOTO. The network is never touched."""
-    with _opened(settings, packs=packs) as lens:
-        result = lens.search(photo, box=_parse_box(box, photo), refine=refine, limit=limit)
+    """Search by PHOTO. The network is never touched, but for --online."""
+    explains = explained or explain_out is not None
+    with _opened(_remembered(settings) if online else settings, packs=packs) as lens:
+        result = lens.search(photo, box=_parse_box(box, photo), refine=refine, limit=limit, explain=explains)
+        if online:
+            result = _upgraded(lens, result, limit)
         if out is not None:
             _draw(lens, photo, result, out)
-    click.echo(_as_json(result.to_dict()) if as_json else "\n".join(describe(result)))
+    decisions = [found.decision for found in result.objects if found.decision is not None]
+    if explain_out is not None:
+        write_decisions(decisions, explain_out, title=photo.name)
+    if as_json:
+        shown = result.to_dict() | ({"decisions": [one.to_dict() for one in decisions]} if explained else {})
+        click.echo(_as_json(shown))
+        return
+    click.echo("\n".join(describe(result)))
+    for at, decision in enumerate(decisions if explained else (), start=1):
+        click.echo("\n".join((f"\ndecision [{at}]", *tell_decision(decision))))
 
 
 @main.command()
@@ -191,11 +224,15 @@ def outbox(as_json: bool, **settings: Any) -> None:
 
 @main.command()
 @click.confirmation_option(prompt="Delete every event and this device's identity, here and on the server?")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @_lens_options
-def erase(**settings: Any) -> None:
+def erase(as_json: bool, **settings: Any) -> None:
     """Delete every event and this device's identity, here and on the server. The packs stay."""
     with _opened(_remembered(settings)) as lens:
         was_told = lens.erase()
+    if as_json:
+        click.echo(_as_json({"erased": True, "server_told": was_told}))
+        return
     click.echo("erased here" + (" and on the server" if was_told else "; the next sync tells the server"))
 
 
@@ -212,7 +249,7 @@ def status(as_json: bool, **settings: Any) -> None:
     for name, value in found.items():
         shown = [_pack_line(pack) for pack in value] if name == "packs" else [str(value)]
         for line in shown:
-            click.echo(f"{name.replace('_', ' '):12} {line}")
+            click.echo(f"{name.replace('_', ' '):14} {line}")
 
 
 @main.command()
@@ -259,6 +296,15 @@ def _bench(lens: Lens, photo: Path, runs: int, report: Callable[[str, int, int],
     return figures
 
 
+def _upgraded(lens: Lens, result: SearchResult, limit: int) -> SearchResult:
+    """The server's answer, or the one there is, with a line that says why."""
+    try:
+        return lens.upgrade(result, limit=limit)
+    except SyncError as error:
+        click.echo(f"the offline answer stays: {error}", err=True)
+        return result
+
+
 @contextmanager
 def _opened(settings: dict[str, Any], *, packs: tuple[str, ...] = ()) -> Iterator[Lens]:
     from handlens.client import Lens
@@ -286,19 +332,39 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _remembered(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, with the server that was named before where none is named now."""
-    path = Path(settings["data_dir"]).expanduser() / _SERVER_FILE
-    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    """The settings, with the server and the channel that were named before where none is named now."""
     given = {name: value for name, value in settings.items() if value is not None}
+    try:
+        known = _read_known(Path(settings["data_dir"]).expanduser() / _SERVER_FILE)
+    except StoreError:
+        if "server_url" not in given:
+            raise
+        known = {}  # damaged, and about to be written anew
     return {**known, **given}
+
+
+def _read_known(path: Path) -> dict[str, str]:
+    from handlens.wire.fields import load_object
+
+    try:
+        values = load_object(path.read_bytes(), what=path.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, DecodeError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): name the server again (--server)") from error
+    return {name: str(values[name]) for name in _REMEMBERED if name in values}
 
 
 def _remember(settings: dict[str, Any]) -> None:
     from handlens.durable import write_durably
 
-    if settings["server_url"] is not None:
-        kept = {"server_url": settings["server_url"]}
-        write_durably(Path(settings["data_dir"]).expanduser() / _SERVER_FILE, json.dumps(kept).encode())
+    data = json.dumps({name: settings[name] for name in _REMEMBERED if name in settings}).encode()
+    path = Path(settings["data_dir"]).expanduser() / _SERVER_FILE
+    try:
+        if not path.is_file() or path.read_bytes() != data:
+            write_durably(path, data)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}): make room on the disk") from error
 
 
 def _told_sync(report: SyncReport) -> Iterator[str]:
@@ -350,7 +416,10 @@ def _draw(lens: Lens, photo: Path, result: SearchResult, out: Path) -> None:
 def describe(result: SearchResult) -> Iterator[str]:
     """The answer as lines of text."""
     total = sum(result.timings_ms.values())
-    yield f"{len(result.objects)} objects, {total:.0f} ms, offline, release of {result.as_of}, {result.index} index"
+    where = "offline, release of" if result.served_by == "device" else "by the server, catalogue of"
+    yield f"{len(result.objects)} objects, {total:.0f} ms, {where} {result.as_of}, {result.index} index"
+    for one in result.left_out:
+        yield f"without the {one.source} source: {one.reason}"
     for at, found in enumerate(result.objects, start=1):
         yield from _told_object(at, found)
 

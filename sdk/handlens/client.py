@@ -12,52 +12,36 @@ until the new one is open.
 
 from __future__ import annotations
 
+import json
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlens.blend import Policy, blend
-from handlens.blend.refine import Refinement, refined
+from handlens.answering import Answerer, Ask, Stopwatch, could_improve, look
+from handlens.blend import Policy
 from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
 from handlens.feedback import Deed, feedback_events, search_event
 from handlens.geometry import Box
+from handlens.local_catalogue import LocalCatalogue
 from handlens.options import Options
-from handlens.results import (
-    Candidate,
-    Evidence,
-    FoundObject,
-    Match,
-    Neighbour,
-    Query,
-    Region,
-    SearchResult,
-    Section,
-    Understanding,
-)
-from handlens.sources import AnnotationSource, Source, VisualSource
+from handlens.results import Coverage, FoundObject, Match, SearchResult
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
-from handlens.sync.reports import Progress, SyncReport, no_progress
-from handlens.understand import choose_regions, colours_of, understand
+from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
+from handlens.upgrading import merge_answer, online_query
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
-from handlens.vision.image import Photo, PhotoSource, load_photo
+from handlens.vision.image import PhotoSource, load_photo
 from handlens.vision.runtime import read_spec
 from handlens.wire.event import Event
-from handlens.wire.pack import encode_codes
 from handlens.wire.release import Release
 from handlens.wire.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from handlens.sync.transport import HttpTransport, Transport
 
 __all__ = ["Lens", "Status"]
@@ -69,12 +53,14 @@ T = TypeVar("T")
 class Status:
     """What is on this device. Sizes are bytes; `age_days` is how old the release is by this device's clock.
 
-    `former` names the release that `rollback` would bring back, `outbox` counts the events that wait.
+    `checked_at` (ISO 8601, UTC) is when a sync last found this to be the newest release, "" for never. `former` names
+    the release that `rollback` would bring back, `outbox` counts the events that wait.
     """
 
     release: str
     as_of: str
     age_days: float
+    checked_at: str
     former: str
     packs: tuple[PackState, ...]
     detector: str
@@ -83,6 +69,8 @@ class Status:
     index: str
     policy: str
     store_bytes: int
+    models_bytes: int
+    index_bytes: int
     outbox: int
     refused_events: int
     consent: str
@@ -99,15 +87,13 @@ class _Engine:
 
     version: str
     release: Release
-    taxonomy: Taxonomy
     policy: Policy
     detector: Detector
     embedder: Embedder
     folders: tuple[Path, Path]
     index: OpenIndex
-    allowed: NDArray[np.int64] | None
     packs: tuple[str, ...]
-    sources: tuple[Source, ...]
+    answerer: Answerer
 
 
 class Lens:
@@ -186,8 +172,11 @@ class Lens:
         root = Path(folder).expanduser()
         return self._bring(FolderTransport(root), root, None, None, progress or no_progress)
 
-    def rollback(self, *, progress: Progress | None = None) -> Release:
+    def rollback(self, *, progress: Progress | None = None) -> RollbackReport:
         """Go back to the release before the last sync. The next sync leaves out the one that was left.
+
+        Everything is as that release was: items that the one which is left had removed, among them those that the
+        operator withdrew, are found again until the next newer release. The report says how many.
 
         Raises:
             NotReadyError: there is no former release. SyncError: it is damaged, or another process is syncing.
@@ -195,9 +184,9 @@ class Lens:
         from handlens.sync.session import go_back, locked
 
         with locked(self.options.data_path):
-            release = go_back(self._opened(), self.options.data_path)
+            report = go_back(self._opened(), self.options.data_path)
             self._index(progress or no_progress)
-        return release
+        return report
 
     def reindex(self, *, progress: Progress | None = None) -> None:
         """Build the index file anew from the store's vectors."""
@@ -234,6 +223,17 @@ class Lens:
         deed = Deed(clicked, saved, hidden, box, label, found)
         events = feedback_events(result, deed, space=self._space(), now=_now(), photo=image)
         return tuple(self._keep(event, durable=True) for event in events)
+
+    def lower_consent(self, consent: str) -> None:
+        """Take from the events that wait what `consent` does not cover; ``none`` removes them all.
+
+        Call it when the user allows less than before, and give the next `Lens` the same `options.consent`.
+
+        Raises:
+            OptionsError: no such consent. StoreError: the outbox cannot be written.
+        """
+        level = replace(self.options, consent=consent).consent
+        self.outbox.change(lambda line: None if level == "none" else Event.from_json(line).within(level).to_json())
 
     def erase(self) -> bool:
         """Delete every event and this device's identity, here and on the server; the packs stay.
@@ -273,38 +273,85 @@ class Lens:
         refine: str | None = None,
         limit: int | None = None,
         request_id: str | None = None,
+        explain: bool = False,
     ) -> SearchResult:
         """Search by a photo: a path, bytes, an open file, a Pillow image or an (h, w, 3) uint8 RGB array.
 
         `box` is the user's own crop, in fractions of the upright photo; without it objects are detected. `refine` is
         a word such as "recipe". `limit` is the most matches per object. The same photo, box, store and `request_id`
-        always give the same answer. The network is never touched.
+        always give the same answer. With `explain` each object carries the `decision` behind its sections. The network
+        is never touched.
 
         Raises:
             ImageError: the photo cannot be used. NotReadyError: nothing is installed. UnknownPackError: `options.packs`
             names a pack that is not installed. ModelError, StoreError: models or store are damaged.
         """
-        engine = self._ready()
-        clock = _Stopwatch()
+        clock = Stopwatch()
+        engine, options = self._ready(), self.options
         with clock.step("decode"):
-            image = load_photo(photo, max_pixels=self.options.max_pixels, decode_side=self.options.decode_side, box=box)
-        request = request_id or uuid.uuid4().hex
-        objects = self._search_regions(engine, image, box, clock, _Wish(refine, limit or self.options.limit, request))
+            image = load_photo(photo, max_pixels=options.max_pixels, decode_side=options.decode_side, box=box)
+        seen = look(image, engine.detector, engine.embedder, box, options, clock)
+        ask = Ask(
+            request_id=request_id or uuid.uuid4().hex,
+            limit=limit or options.limit,
+            refine=refine,
+            locale=options.locale,
+            deadline_ms=options.deadline_ms,
+            day=_now().strftime("%Y-%m-%d"),
+            explore=options.consent != "none",
+            explain=explain,
+        )
+        answer = engine.answerer.answer(seen, ask, clock)
+        coverage = Coverage(len(engine.packs), len(engine.release.packs))
         result = SearchResult(
-            request_id=request,
+            request_id=ask.request_id,
             image_size=image.size,
-            objects=objects,
+            objects=answer.objects,
             as_of=engine.release.as_of,
             release=engine.release.name,
             policy=engine.policy.version,
             index=engine.index.kind,
             packs=engine.packs,
             timings_ms=clock.milliseconds,
+            refine=refine or "",
+            coverage=coverage,
+            left_out=answer.left_out,
+            can_improve=could_improve(answer, engine.policy, coverage),
         )
         if self.options.consent != "none":
             with clock.step("outbox"):
                 self._note_search(result)
         return result
+
+    def upgrade(
+        self, result: SearchResult, *, limit: int | None = None, allow: Callable[[], bool] | None = None
+    ) -> SearchResult:
+        """Ask the server, which has the whole catalogue, for its answer in place of `result`.
+
+        It is sent boxes, labels, the embeddings' int8 codes and the words of `refine`, and answers by them; the photo
+        stays here. The server keeps nothing of it. Calling this is the user's consent, for this one answer:
+        `options.consent` says what may be kept and sent without being asked. `result.can_improve` says whether it may
+        be worth it. `allow` is asked before each request whether the network may be used.
+
+        Raises:
+            DownloadError: not now, or the server has no answer; `result` stays good. DeviceError: the server refuses
+            this device. SyncError: no server is given. ValueError: `result` did not come from `search` on this device.
+        """
+        options = self.options
+        query = online_query(
+            result,
+            space=self._space(),
+            limit=limit or options.limit,
+            locale=options.locale,
+            deadline_ms=options.deadline_ms,
+        )
+        transport = self._transport(allow)
+        try:
+            answer = self._backend(transport).search(json.dumps(query).encode())
+        finally:
+            transport.close()
+        store = self._opened()
+        return merge_answer(result, answer, lambda ids: {one: key for one, (key, _) in store.items_by_id(ids).items()})
 
     def thumbnail(self, match: Match) -> bytes | None:
         """The WebP thumbnail of a match, or None when its item has no picture."""
@@ -312,12 +359,15 @@ class Lens:
 
     def status(self) -> Status:
         """What is installed, which runtime and which index run, and why."""
+        from handlens.sync.session import checked_at
+
         engine, store = self._ready(), self._opened()
         former = store.former_document("release")
         return Status(
             release=engine.release.name,
             as_of=engine.release.as_of,
             age_days=_age_days(engine.release.as_of),
+            checked_at=checked_at(self.options.data_path),
             former="" if former is None else Release.from_json(former).name,
             packs=store.packs(),
             detector=engine.detector.spec.model_id,
@@ -326,6 +376,8 @@ class Lens:
             index=str(engine.index),
             policy=engine.policy.version,
             store_bytes=store.stats().bytes,
+            models_bytes=_size_of(self.options.data_path / "models"),
+            index_bytes=_size_of(self.options.data_path / "index"),
             outbox=self.outbox.count(),
             refused_events=len(self.outbox.refused()),
             consent=self.options.consent,
@@ -340,7 +392,7 @@ class Lens:
         progress: Progress,
     ) -> SyncReport:
         """Sync from a transport: from a folder when one is given, else from the server."""
-        from handlens.sync.session import Wish, held_release, locked, sync_release
+        from handlens.sync.session import Wish, held_release, locked, note_check, sync_release
         from handlens.sync.trust import TrustedRepository, choose_anchor
 
         options, data_dir = self.options, self.options.data_path
@@ -355,6 +407,8 @@ class Lens:
             chosen = None if packs is None else tuple(dict.fromkeys(packs))
             wish = Wish(self.outbox.device_id(), options.channel, chosen, max_bytes)
             report = sync_release(store, data_dir, repository, transport, wish, progress)
+            if folder is None:
+                note_check(data_dir)
             self._index(progress)
         return report
 
@@ -403,70 +457,6 @@ class Lens:
     def _space(self) -> str:
         return self._ready().embedder.spec.space
 
-    def _search_regions(
-        self, engine: _Engine, photo: Photo, box: Box | None, clock: _Stopwatch, wish: _Wish
-    ) -> tuple[FoundObject, ...]:
-        with clock.step("detect"):
-            regions = self._regions(engine, photo, box)
-        with clock.step("embed"):
-            boxes = [region.box for region in regions]
-            embeddings = engine.embedder.embed(photo, boxes, margin=self.options.crop_margin)
-        found, codes = [], encode_codes(embeddings.vectors)
-        for row, region in enumerate(regions):
-            with clock.step("index"):
-                neighbours = self._neighbours(engine, embeddings.vectors[row], wish)
-            with clock.step("understand"):
-                colours = colours_of(photo, region.box)
-                known = neighbours[: self.options.neighbours]
-                evidence = Evidence(_detection(region), embeddings.label_scores[row], known, colours)
-                understanding = understand(evidence, engine.taxonomy, weights=engine.embedder.spec.understanding)
-            with clock.step("sources"):
-                candidates = self._candidates(engine, understanding, neighbours, wish)
-            with clock.step("blend"):
-                sections = self._blend(engine, candidates, understanding, wish)
-            found.append(FoundObject(region, understanding, sections, codes[row].tobytes()))
-        return tuple(found)
-
-    def _regions(self, engine: _Engine, photo: Photo, box: Box | None) -> tuple[Region, ...]:
-        if box is not None:
-            return (Region(box, "user", is_main=True),)
-        options = self.options
-        detections = engine.detector.detect(photo, min_score=options.min_detection_score)
-        return choose_regions(
-            [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects
-        )
-
-    def _neighbours(self, engine: _Engine, vector: NDArray[np.float32], wish: _Wish) -> tuple[Neighbour, ...]:
-        near = engine.index.index.search(vector, self._breadth(wish), allowed=engine.allowed)
-        ids = [int(vector_id) for vector_id in near.ids]
-        items = self._opened().items_of(ids)
-        return tuple(
-            Neighbour(items[vector_id][0], items[vector_id][1], 1.0 - float(distance), items[vector_id][2])
-            for vector_id, distance in zip(ids, near.distances, strict=True)
-            if vector_id in items  # another process may have dropped the row since the index was opened
-        )
-
-    def _candidates(
-        self, engine: _Engine, understanding: Understanding, neighbours: tuple[Neighbour, ...], wish: _Wish
-    ) -> list[Candidate]:
-        query = Query(understanding, neighbours, self._breadth(wish), self.options.locale, wish.refine)
-        return refined([one for source in engine.sources for one in source.candidates(query)], wish.refine)
-
-    def _breadth(self, wish: _Wish) -> int:
-        return self.options.neighbours * Refinement.parse(wish.refine).breadth
-
-    def _blend(
-        self, engine: _Engine, candidates: list[Candidate], understanding: Understanding, wish: _Wish
-    ) -> tuple[Section, ...]:
-        return blend(
-            candidates,
-            understanding,
-            engine.policy,
-            limit=wish.limit,
-            request_id=wish.request_id,
-            refine=wish.refine,
-        )
-
     def _opened(self, *, create: bool = False) -> Store:
         with self._lock:
             if self._store is None:
@@ -514,21 +504,20 @@ class Lens:
             embedder = Embedder.open(folders[1], threads=options.threads, runtime=options.runtime)
         index = open_index(store, options.data_path, options, embedder.spec)
         policy = _parsed(Policy.from_json, store, "policy")
-        allowed = store.vector_ids(packs=options.packs, locale=options.locale)
+        taxonomy = _parsed(Taxonomy.from_json, store, "taxonomy")
+        release = _parsed(Release.from_json, store, "release")
+        catalogue = LocalCatalogue(store, index.index, packs=options.packs, locale=options.locale)
         return _Engine(
             version=version,
-            release=_parsed(Release.from_json, store, "release"),
-            taxonomy=_parsed(Taxonomy.from_json, store, "taxonomy"),
+            release=release,
             policy=policy,
             detector=detector,
             embedder=embedder,
             folders=folders,
             index=index,
-            allowed=None if len(allowed) == len(index.index) else allowed,
             packs=options.packs or tuple(pack.pack for pack in store.packs()),
-            sources=(
-                VisualSource(),
-                AnnotationSource(store, gate=policy.gates.annotation, packs=options.packs),
+            answerer=Answerer(
+                catalogue, taxonomy, policy, options, weights=embedder.spec.understanding, as_of=release.as_of
             ),
         )
 
@@ -539,32 +528,6 @@ class Lens:
         return self.options.data_path / slot.file
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What one call of `search` asked for."""
-
-    refine: str | None
-    limit: int
-    request_id: str
-
-
-class _Stopwatch:
-    """Milliseconds by step; a step that runs for several objects adds up."""
-
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (time.perf_counter() - begun) * 1000
-
-
-def _detection(region: Region) -> tuple[str, float] | None:
-    return None if region.label is None else (region.label, region.score)
-
-
 def _parsed(read: Callable[[str], T], store: Store, name: str) -> T:
     try:
         return read(store.document(name))
@@ -572,6 +535,10 @@ def _parsed(read: Callable[[str], T], store: Store, name: str) -> T:
         raise StoreCorruptError(
             f"the store's {name} is malformed ({error}): sync again, or install the release again"
         ) from error
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _now() -> datetime:

@@ -16,9 +16,11 @@ from handlens.geometry import Box
 from handlens.results import FoundObject, Match, SearchResult
 from handlens.vision.image import Photo
 from handlens.wire.event import MAX_CROP_BYTES, Event
+from handlens.wire.exposure import MAX_OFFERS, Exposure, Offer, ShownPlace
 
-__all__ = ["Deed", "crop_of", "feedback_events", "search_event"]
+__all__ = ["Deed", "crop_of", "exposure_of", "feedback_events", "search_event"]
 
+_WORDS, _PLACES = 10, 200  # of an exposure
 _CROP_SIDE = 320  # pixels of a crop's long side: what a detector is trained with
 _QUALITIES = (85, 70, 50)  # of JPEG, until the crop is small enough
 
@@ -40,7 +42,10 @@ class Deed:
 
 
 def search_event(result: SearchResult, *, space: str, now: datetime) -> Event:
-    """That a search was made: the type of the main object and the item ids that were shown, never pixels."""
+    """That a search was made: the type of the main object and the item ids that were shown, never pixels.
+
+    What of it may be kept is `Event.within`'s to say.
+    """
     main = result.objects[0] if result.objects else None
     shown = tuple(
         match.item.item_id for found in result.objects for section in found.sections for match in section.matches
@@ -56,6 +61,29 @@ def search_event(result: SearchResult, *, space: str, now: datetime) -> Event:
         shown=shown[:200],
         space=space,
         embedding=b"" if main is None else main.code,
+        exposure=None if main is None else exposure_of(main, result.policy),
+    )
+
+
+def exposure_of(found: FoundObject, policy: str) -> Exposure:
+    """What was shown for an object and with what chance; with all that was offered where the answer explored."""
+    decision = found.decision
+    places = tuple(
+        ShownPlace(match.item.item_id, match.why.rule, match.why.propensity, match.why.explored)
+        for section in found.sections
+        for match in section.matches
+    )
+    explored = decision is not None and decision.explored
+    verdicts = decision.verdicts if decision is not None and explored else ()
+    understanding = found.understanding
+    return Exposure(
+        policy=policy,
+        explores=explored,
+        type_confidence=round(understanding.type_confidence, 6),
+        words=tuple((note.tag[:200], round(note.confidence, 6)) for note in understanding.annotations[:_WORDS]),
+        limit=max(len(places), 1) if decision is None else decision.limit,
+        places=places[:_PLACES],
+        offers=tuple(Offer(one.item_id, one.source, round(one.score, 6)) for one in verdicts[:MAX_OFFERS]),
     )
 
 
@@ -77,10 +105,11 @@ def feedback_events(
 
 
 def crop_of(photo: Photo, box: Box) -> bytes:
-    """The part of a photo as JPEG, at most `MAX_CROP_BYTES`."""
+    """The part of a photo as JPEG, at most `MAX_CROP_BYTES`, with nothing of the photo but its pixels."""
     width, height = photo.image.size
     left, top, right, bottom = box.to_pixels((width, height))
     crop = photo.image.crop((int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom))))
+    crop.info = {}  # Pillow would write the photo's comment into the crop
     crop.thumbnail((_CROP_SIDE, _CROP_SIDE))
     for quality in _QUALITIES:
         file = io.BytesIO()

@@ -33,6 +33,7 @@ class Options:
     crop_margin: float = 0.08  # context kept around a box, as a fraction of the box's size
     neighbours: int = 40  # nearest vectors asked per object
     limit: int = 12  # matches per object over all sections
+    deadline_ms: float | None = None  # after it no more sources are asked, and the answer names those left out
     max_pixels: int = 89_000_000  # photos with more pixels are refused before they are decoded (Pillow warns above)
     decode_side: int = 960  # pixels; photos are scaled while decoding, to a long side of at least this
     locale: str = "en"  # items of this language, and items of none
@@ -58,6 +59,8 @@ class Options:
         _require(
             isinstance(self.retries, int) and self.retries >= 0, "retries", self.retries, "a whole number from 0 on"
         )
+        deadline = self.deadline_ms
+        _require(deadline is None or deadline > 0, "deadline_ms", deadline, "milliseconds above 0, or None")
         _require(0.0 <= self.crop_margin <= 1.0, "crop_margin", self.crop_margin, "a fraction from 0 to 1")
         _require(not isinstance(self.packs, str), "packs", self.packs, "a list of pack names, not one string")
 

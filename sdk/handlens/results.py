@@ -10,15 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from handlens.decision import Decision
 from handlens.geometry import Box
+from handlens.wire.fields import Fields
 from handlens.wire.item import Item
+from handlens.wire.palette import COLOURS
 
 __all__ = [
     "Annotation",
     "Candidate",
     "Colour",
+    "Coverage",
     "Evidence",
     "FoundObject",
+    "LeftOut",
     "Match",
     "Neighbour",
     "Prominence",
@@ -50,8 +55,8 @@ class Prominence:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
-        numbers = {"size": self.size, "place": self.place, "confidence": self.confidence, "value": self.value}
-        return {name: round(number, 4) for name, number in numbers.items()}
+        numbers = {"size": self.size, "place": self.place, "confidence": self.confidence}
+        return {**{name: round(number, 6) for name, number in numbers.items()}, "value": round(self.value, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,25 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A word for the object, with a confidence 0..1 and who said it (detector, classifier, neighbours)."""
+    """A word for the object, with a confidence 0..1 and who said it (detector, classifier, neighbours).
+
+    `is_broad` says that it stands behind a finer word that goes with it: "fruit" behind "grapefruit".
+    """
 
     tag: str
     confidence: float
     sources: tuple[str, ...] = ()
+    is_broad: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        sources = list(self.sources)
+        return {
+            "tag": self.tag,
+            "confidence": round(self.confidence, 4),
+            "sources": sources,
+            "broad": self.is_broad,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,22 @@ class Colour:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return {"name": self.name, "share": self.share, "rgb": list(self.rgb)}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Colour:
+        """The record in a decoded JSON object.
+
+        Raises:
+            DecodeError: a field is missing, has another type, or a value outside its list or range.
+        """
+        name, share, rgb = fields.text("name"), fields.number("share"), fields.values.get("rgb")
+        if name not in COLOURS:
+            raise fields.wrong("name", f"one of {', '.join(COLOURS)}")
+        if not 0.0 <= share <= 1.0:
+            raise fields.wrong("share", "a number from 0 to 1")
+        if not isinstance(rgb, list) or len(rgb) != 3 or not all(type(one) is int and 0 <= one <= 255 for one in rgb):
+            raise fields.wrong("rgb", "three whole numbers from 0 to 255")
+        return cls(name, share, (rgb[0], rgb[1], rgb[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +164,15 @@ class Understanding:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What every source is asked."""
+    """What every source is asked. `day` is today in UTC, such as 2026-01-31; empty where nothing depends on it."""
 
     understanding: Understanding
     neighbours: tuple[Neighbour, ...]
     limit: int  # candidates wanted from each source, at most
     locale: str = ""
     refine: str | None = None
+    has_object: bool = False  # whether an object was found or shown, not the whole photo taken
+    day: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,28 +188,57 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a match stands where it stands."""
+    """Why a match stands where it stands.
+
+    `score` is the source's own, `value` the same on the policy's common scale. `explored` says that chance chose the
+    match; `propensity` is the chance that it had to stand in this place, given that the answer explores, else 1.
+    """
 
     source: str
     score: float
     rule: str  # the policy's section rule, such as "food/recipes"
     policy: str  # the policy's version
     reason: str
+    value: float = 0.0
+    propensity: float = 1.0
+    explored: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return {
             "source": self.source,
             "score": round(self.score, 4),
+            "value": round(self.value, 4),
             "rule": self.rule,
             "policy": self.policy,
             "reason": self.reason,
+            "propensity": round(self.propensity, 6),
+            "explored": self.explored,
         }
+
+    @classmethod
+    def from_dict(cls, values: object) -> Why:
+        """The record in a decoded JSON object.
+
+        Raises:
+            DecodeError: a field is missing or has another type.
+        """
+        fields = Fields(values, what="why")
+        return cls(
+            source=fields.text("source"),
+            score=fields.number("score"),
+            rule=fields.text("rule"),
+            policy=fields.text("policy"),
+            reason=fields.text("reason"),
+            value=fields.number("value", 0.0),
+            propensity=fields.number("propensity", 1.0),
+            explored=fields.values.get("explored") is True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One item of the answer."""
+    """One item of the answer; `score` is what it is worth on the policy's common scale 0..1."""
 
     item_key: int
     item: Item
@@ -214,12 +280,19 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """One object of the photo, the main one first. `code` is the int8 code of its embedding (dim bytes)."""
+    """One object of the photo, the main one first.
+
+    `code` is the int8 code of its embedding (dim bytes), `label_scores` what the classifier said: what an online answer
+    needs (`Lens.upgrade`). `decision` says how the sections came about: where it was asked for, and where chance had a
+    part in them. The three are not part of the JSON.
+    """
 
     region: Region
     understanding: Understanding
     sections: tuple[Section, ...]
     code: bytes = field(default=b"", repr=False)
+    label_scores: tuple[tuple[str, float], ...] = field(default=(), repr=False)
+    decision: Decision | None = field(default=None, repr=False, compare=False)
 
     @property
     def box(self) -> Box:
@@ -252,13 +325,36 @@ class FoundObject:
             "prominence": None if self.region.prominence is None else self.region.prominence.to_dict(),
             "type": self.type,
             "type_confidence": round(self.understanding.type_confidence, 4),
-            "annotations": [
-                {"tag": note.tag, "confidence": round(note.confidence, 4), "sources": list(note.sources)}
-                for note in self.annotations
-            ],
+            "annotations": [note.to_dict() for note in self.annotations],
             "colours": [colour.to_dict() for colour in self.colours],
             "sections": [section.to_dict() for section in self.sections],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the catalogue could be searched: packs `held` of packs `known`."""
+
+    held: int
+    known: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return self.held >= self.known
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A source that did not take part in the answer, and why: it was late, or else it failed."""
+
+    source: str
+    reason: str
+    is_late: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"source": self.source, "reason": self.reason, "late": self.is_late}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +362,8 @@ class SearchResult:
     """The answer to one photo.
 
     `image_size` is the upright photo's (width, height) in pixels; `as_of` is when the `release` was made, ISO 8601;
-    `packs` are those searched; `index` is the kind that answered; `timings_ms` are milliseconds by step.
+    `packs` are those searched; `index` is the kind that answered; `timings_ms` are milliseconds by step; `refine` is
+    what was asked for in words. `can_improve` says whether an online answer could be better (`Lens.upgrade`).
     """
 
     request_id: str
@@ -279,6 +376,10 @@ class SearchResult:
     served_by: str = "device"
     release: str = ""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    refine: str = ""
+    coverage: Coverage = Coverage(0, 0)
+    left_out: tuple[LeftOut, ...] = ()
+    can_improve: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
@@ -290,6 +391,10 @@ class SearchResult:
             "policy": self.policy,
             "index": self.index,
             "packs": list(self.packs),
+            "coverage": {"held": self.coverage.held, "known": self.coverage.known},
+            "can_improve": self.can_improve,
+            "left_out": [one.to_dict() for one in self.left_out],
+            "refine": self.refine,
             "image_size": list(self.image_size),
             "timings_ms": {step: round(value, 3) for step, value in self.timings_ms.items()},
             "objects": [found.to_dict() for found in self.objects],

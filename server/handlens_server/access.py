@@ -13,15 +13,22 @@ from flask import Flask, request
 from handlens_server.devices import TokenUnknownError, authenticate
 from handlens_server.services import Services
 
-__all__ = ["bearer_token", "public", "require_tokens"]
+__all__ = ["bearer_token", "open_to_revoked", "public", "require_tokens"]
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 _MARK = "is_public"
+_REVOKED_MARK = "is_open_to_revoked"
 
 
 def public(view: _View) -> _View:
     """Mark a view that anyone may call."""
     setattr(view, _MARK, True)
+    return view
+
+
+def open_to_revoked(view: _View) -> _View:
+    """Mark a view that a device may call which was revoked."""
+    setattr(view, _REVOKED_MARK, True)
     return view
 
 
@@ -35,12 +42,13 @@ def require_tokens(app: Flask, services: Services) -> None:
     """Refuse, before anything of it is read, a request without the token that its view needs."""
 
     def check() -> None:
-        if request.endpoint is None or getattr(app.view_functions[request.endpoint], _MARK, False):
+        view = app.view_functions.get(request.endpoint or "")
+        if view is None or getattr(view, _MARK, False):
             return
         token = bearer_token()
         if not token:
             raise TokenUnknownError("this needs a token: enrol, then send `Authorization: Bearer TOKEN`")
         with services.database.read() as session:
-            authenticate(session, token)
+            authenticate(session, token, even_revoked=getattr(view, _REVOKED_MARK, False))
 
     app.before_request(check)

@@ -12,13 +12,14 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from handlens_server import devices_views, events_views, health_views, repository_files
+from handlens_server import devices_views, events_views, health_views, repository_files, search_views
 from handlens_server.access import require_tokens
 from handlens_server.config import Config
 from handlens_server.database import Database
 from handlens_server.metrics import Metrics
 from handlens_server.observing import observe
 from handlens_server.problems import handle_problems
+from handlens_server.searching import Searching
 from handlens_server.services import Services
 from handlens_server.times import Clock, utc_now
 
@@ -30,7 +31,8 @@ def create_app(config: Config, *, clock: Clock = utc_now) -> Flask:
     app = Flask("handlens_server", static_folder=None)
     app.url_map.merge_slashes = False  # a name with // is wrong, not another way to write one
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
-    services = Services(config, Database(config), Metrics(), clock)
+    database = Database(config)
+    services = Services(config, database, Metrics(), clock, Searching(config, database, clock))
     app.extensions["handlens"] = services
     if config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, config.trusted_proxies, config.trusted_proxies)  # type: ignore[method-assign]
@@ -42,6 +44,7 @@ def create_app(config: Config, *, clock: Clock = utc_now) -> Flask:
         repository_files.blueprint(services),
         devices_views.blueprint(services, limiter),
         events_views.blueprint(services),
+        search_views.blueprint(services),
         health_views.blueprint(services),
     ):
         app.register_blueprint(blueprint)

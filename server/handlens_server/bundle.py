@@ -46,7 +46,8 @@ def write_bundle(repository: Repository, channel: str, out: Path) -> tuple[Relea
             _copy(targets / stored_name(file), partial / "targets" / stored_name(file))
         os.replace(partial, out)
     except OSError as error:
-        raise BundleError(f"{out} cannot be written ({error.strerror}): make room or choose another folder") from error
+        what = f"{out} cannot be written ({error.filename}: {error.strerror})"
+        raise BundleError(f"{what}: make room, choose another folder, or restore the repository") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return releases

@@ -35,12 +35,14 @@ __all__ = [
     "ItemFilter",
     "catalogue_lock",
     "find_item",
+    "find_items",
     "in_chunks",
     "list_items",
     "parse_record",
     "restore_items",
     "touch",
     "withdraw_items",
+    "withdrawn_ids",
 ]
 
 _T = TypeVar("_T")
@@ -131,6 +133,11 @@ def restore_items(session: Session, item_ids: Sequence[str]) -> int:
     return _mark(session, item_ids, is_withdrawn=False)
 
 
+def withdrawn_ids(session: Session) -> frozenset[str]:
+    """The ids of all withdrawn items."""
+    return frozenset(session.scalars(select(ItemRow.item_id).where(ItemRow.is_withdrawn)))
+
+
 def find_item(session: Session, item_id: str) -> CatalogueItem:
     """The item `item_id`.
 
@@ -142,6 +149,15 @@ def find_item(session: Session, item_id: str) -> CatalogueItem:
         raise _unknown([item_id])
     spaces = select(EmbeddingRow.space).where(EmbeddingRow.picture == row.picture).order_by(EmbeddingRow.space)
     return _described(row, tuple(session.scalars(spaces)))
+
+
+def find_items(session: Session, item_ids: Iterable[str]) -> dict[str, Item]:
+    """Those of the items that the catalogue has and that are not withdrawn, by their ids."""
+    found: dict[str, Item] = {}
+    for chunk in in_chunks(sorted(item_ids)):
+        query = select(ItemRow.item_id, ItemRow.record).where(ItemRow.item_id.in_(chunk), ~ItemRow.is_withdrawn)
+        found |= {row.item_id: parse_record(row.record) for row in session.execute(query)}
+    return found
 
 
 def list_items(session: Session, wanted: ItemFilter, *, limit: int | None = None) -> Iterator[CatalogueItem]:

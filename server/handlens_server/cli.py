@@ -1,4 +1,4 @@
-"""The command line of the backend: ``handlens-server {run,db,catalog,pack,keys,release,device,events}``.
+"""The command line of the backend: ``handlens-server {run,db,catalog,pack,keys,release,policy,device,events}``.
 
 Each group lives in a module of its own, which is imported when the group is used: the command line answers at once.
 """
@@ -23,6 +23,7 @@ _COMMANDS = {
     "pack": ("console_packs", "group", "Say which items a pack holds."),
     "keys": ("console_keys", "group", "Make and rotate the keys that sign releases."),
     "release": ("console_release", "group", "Publish, check and bundle releases."),
+    "policy": ("console_policy", "group", "Check, compare, try and score a blending policy."),
     "device": ("console_device", "group", "List and revoke devices."),
     "events": ("console_events", "group", "Export and prune what devices sent."),
 }

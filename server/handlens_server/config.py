@@ -41,6 +41,10 @@ class Config:
     token_days: int = 30  # a device rotates its token after these
     retention_days: int = 365  # events are kept this long
     max_body_bytes: int = 5_000_000  # of a request, as it is sent
+    search_pixels: int = 50_000_000  # a photo with more is refused before it is decoded
+    search_threads: int = 1  # of each model's interpreter, in each worker
+    search_poll_ms: int = 200  # how often a worker looks whether the catalogue changed
+    search_wait_seconds: int = 10  # how long the first searches wait for the index
     lock_seconds: int = 10  # how long a transaction waits for another
     retry_after_seconds: int = 30  # what a client is told when the database is down
     trusted_proxies: int = 0  # how many proxies in front set X-Forwarded-For and -Proto
@@ -87,6 +91,10 @@ _RANGES = {
     "token_days": (1, 36_500),
     "retention_days": (1, 36_500),
     "max_body_bytes": (1000, 100_000_000),
+    "search_pixels": (10_000, 500_000_000),
+    "search_threads": (1, 256),
+    "search_poll_ms": (10, 60_000),
+    "search_wait_seconds": (0, 600),
     "lock_seconds": (1, 600),
     "retry_after_seconds": (1, 86_400),
     "trusted_proxies": (0, 10),

@@ -65,7 +65,7 @@ def export_root(out: Path, keys_dir: Path, config: Config) -> None:
 
 @group.command()
 @click.argument("name", type=click.Choice([*OFFLINE, *ONLINE]))
-@click.option("--lost", is_flag=True, help="The key is gone: the two other offline keys put a new one in its place.")
+@click.option("--lost", is_flag=True, help="The key is gone: two offline keys put a new one in its place.")
 @keys_option
 @server_options
 def rotate(name: str, lost: bool, keys_dir: Path, config: Config) -> None:

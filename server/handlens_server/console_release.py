@@ -26,18 +26,26 @@ def group() -> None:
 @click.option("--name", help="The release's name (default: r and its serial number).")
 @click.option("--channel", help="The line of releases it goes to (default: HANDLENS_CHANNEL, or stable).")
 @click.option("--percent", type=click.FloatRange(0, 100), default=100, show_default=True, help="Devices it is for.")
+@click.option("--serial", type=click.IntRange(1), default=1, help="At least this serial, after an old backup.")
 @json_option
 @keys_option
 @server_options
 def publish(
-    models: Path, name: str | None, channel: str | None, percent: float, as_json: bool, keys_dir: Path, config: Config
+    models: Path,
+    name: str | None,
+    channel: str | None,
+    percent: float,
+    serial: int,
+    as_json: bool,
+    keys_dir: Path,
+    config: Config,
 ) -> None:
     """Make a release of the catalogue as it is, sign it, and offer it to devices."""
     from handlens_server.database import open_database
 
     with open_database(config) as database:
         release = Publisher(config, Keys(keys_dir)).publish(
-            database, models, name=name, channel=channel, percent=percent, track=_bar
+            database, models, name=name, channel=channel, percent=percent, serial=serial, track=_bar
         )
     if as_json:
         echo_json(release.to_dict())
@@ -46,8 +54,8 @@ def publish(
 
 
 @group.command()
-@click.option("--percent", type=click.FloatRange(0, 100), default=100, show_default=True)
-@click.option("--channel")
+@click.option("--percent", type=click.FloatRange(0, 100), default=100, show_default=True, help="Devices it is for.")
+@click.option("--channel", help="The line of releases (default: HANDLENS_CHANNEL, or stable).")
 @keys_option
 @server_options
 def widen(percent: float, channel: str | None, keys_dir: Path, config: Config) -> None:
@@ -59,13 +67,30 @@ def widen(percent: float, channel: str | None, keys_dir: Path, config: Config) -
 @group.command()
 @click.option("--to", metavar="NAME", help="The release to bring back (default: the one before the newest).")
 @click.option("--name", help="The new release's name.")
-@click.option("--channel")
+@click.option("--channel", help="The line of releases it goes to (default: HANDLENS_CHANNEL, or stable).")
+@click.option("--with-withdrawn", is_flag=True, help="Bring back also the items that were withdrawn since.")
+@json_option
 @keys_option
 @server_options
-def rollback(to: str | None, name: str | None, channel: str | None, keys_dir: Path, config: Config) -> None:
-    """Make a release with the parts and packs of an older one: devices go forward to it."""
-    release = Publisher(config, Keys(keys_dir)).rollback(to, name=name, channel=channel)
-    click.echo(f"release {release.name} (serial {release.serial}): {pack_summary(release.packs)}")
+def rollback(
+    to: str | None,
+    name: str | None,
+    channel: str | None,
+    with_withdrawn: bool,
+    as_json: bool,
+    keys_dir: Path,
+    config: Config,
+) -> None:
+    """Make a release with the parts and packs of an older one: devices go forward to it.
+
+    Items that were withdrawn since stay out, whatever the older release held.
+    """
+    without = frozenset() if with_withdrawn else _withdrawn(config)
+    release = Publisher(config, Keys(keys_dir)).rollback(to, name=name, channel=channel, without=without)
+    if as_json:
+        echo_json(release.to_dict())
+    else:
+        click.echo(f"release {release.name} (serial {release.serial}): {pack_summary(release.packs)}")
 
 
 @group.command("list")
@@ -95,7 +120,7 @@ def list_releases(as_json: bool, keys_dir: Path, config: Config) -> None:
 @group.command()
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--root", type=click.Path(path_type=Path), help="Begin trust with this root.json, not the folder's own.")
-@click.option("--channel")
+@click.option("--channel", help="The line of releases (default: HANDLENS_CHANNEL, or stable).")
 @json_option
 @server_options
 def verify(folder: Path | None, root: Path | None, channel: str | None, as_json: bool, config: Config) -> None:
@@ -123,7 +148,7 @@ def refresh(keys_dir: Path, config: Config) -> None:
 
 @group.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--channel")
+@click.option("--channel", help="The line of releases (default: HANDLENS_CHANNEL, or stable).")
 @keys_option
 @server_options
 def bundle(out: Path, channel: str | None, keys_dir: Path, config: Config) -> None:
@@ -133,6 +158,14 @@ def bundle(out: Path, channel: str | None, keys_dir: Path, config: Config) -> No
     releases = write_bundle(Publisher(config, Keys(keys_dir)).repository, channel or config.channel, out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     click.echo(f"release {releases[0].name} in {out}: packs {', '.join(releases[0].packs)}, {size / 1e6:.1f} MB")
+
+
+def _withdrawn(config: Config) -> frozenset[str]:
+    from handlens_server.catalogue import withdrawn_ids
+    from handlens_server.database import open_database
+
+    with open_database(config) as database, database.read() as session:
+        return withdrawn_ids(session)
 
 
 def _bar(lines: Iterable[tuple[str, bytes]], pack: str) -> Iterable[tuple[str, bytes]]:

@@ -221,7 +221,13 @@ def _make_folder(config: Config) -> None:
 def _engine(url: URL, config: Config, *, is_sqlite: bool) -> Engine:
     connect = {"timeout": config.lock_seconds} if is_sqlite else {"connect_timeout": _CONNECT_SECONDS}
     try:
-        engine = create_engine(url, connect_args=connect, pool_pre_ping=not is_sqlite, pool_timeout=config.lock_seconds)
+        engine = create_engine(
+            url,
+            connect_args=connect,
+            pool_pre_ping=not is_sqlite,
+            pool_timeout=config.lock_seconds,
+            hide_parameters=True,  # errors are logged, and parameters are what devices sent
+        )
     except NoSuchModuleError as error:
         raise _wrong_url() from error
     except ImportError as error:

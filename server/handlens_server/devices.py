@@ -147,22 +147,22 @@ def enrol(session: Session, wanted: Enrolment, token: str, now: datetime, config
     return rotate(session, token, now, config)
 
 
-def authenticate(session: Session, token: str) -> str:
+def authenticate(session: Session, token: str, *, even_revoked: bool = False) -> str:
     """The id of the device whose token this is.
 
     Raises:
-        TokenUnknownError: no device has it. DeviceRevokedError: the device was revoked.
+        TokenUnknownError: no device has it. DeviceRevokedError: the device was revoked, unless `even_revoked`.
     """
-    return _find(session, token).device_id
+    return _find(session, token, even_revoked=even_revoked).device_id
 
 
-def claim(session: Session, token: str, now: datetime) -> DeviceRow:
+def claim(session: Session, token: str, now: datetime, *, even_revoked: bool = False) -> DeviceRow:
     """The row of the device whose token this is, locked until the transaction ends; the token counts as used.
 
     Raises:
-        TokenUnknownError: no device has it. DeviceRevokedError: the device was revoked.
+        TokenUnknownError: no device has it. DeviceRevokedError: the device was revoked, unless `even_revoked`.
     """
-    row = _find(session, token, lock=True)
+    row = _find(session, token, lock=True, even_revoked=even_revoked)
     if row.token == _hash(token):
         row.old_token = None
     row.seen_on = day_of(now)
@@ -238,13 +238,13 @@ def _credentials(now: datetime, config: Config) -> Credentials:
     return Credentials(secrets.token_urlsafe(32), text_of(now + timedelta(days=config.token_days)))
 
 
-def _find(session: Session, token: str, *, lock: bool = False) -> DeviceRow:
+def _find(session: Session, token: str, *, lock: bool = False, even_revoked: bool = False) -> DeviceRow:
     shown = _hash(token)
     query = select(DeviceRow).where(or_(DeviceRow.token == shown, DeviceRow.old_token == shown))
     row = session.scalar(query.with_for_update() if lock else query)
     if row is None or not _is_token_of(row, shown):
         raise TokenUnknownError("this token belongs to no device: enrol first, at POST /v1/devices")
-    if row.is_revoked:
+    if row.is_revoked and not even_revoked:
         raise DeviceRevokedError("this device was revoked: ask the operator of this server")
     return row
 

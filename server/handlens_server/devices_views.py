@@ -9,7 +9,7 @@ from flask_limiter import Limiter
 from sqlalchemy.exc import IntegrityError
 
 from handlens.wire.fields import load_object
-from handlens_server.access import bearer_token, public
+from handlens_server.access import bearer_token, open_to_revoked, public
 from handlens_server.devices import Credentials, DeviceExistsError, Enrolment, enrol, rotate
 from handlens_server.events import erase_device
 from handlens_server.services import Services
@@ -37,6 +37,7 @@ def blueprint(services: Services, limiter: Limiter) -> Blueprint:
             return rotate(session, bearer_token(), services.clock(), services.config).to_dict()
 
     @views.delete("/self")
+    @open_to_revoked
     def erase() -> tuple[str, int]:
         with services.database.session() as session:
             erase_device(session, bearer_token(), services.clock())

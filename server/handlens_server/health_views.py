@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from handlens_server.access import public
-from handlens_server.repository_files import published_version
+from handlens_server.published import published_version
 from handlens_server.services import Services
 
 __all__ = ["blueprint"]

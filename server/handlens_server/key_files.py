@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # documented there
 
+from handlens.durable import sync_folder
 from handlens.errors import HandlensError
+from handlens.faults import fault_point
 
 __all__ = ["OFFLINE", "ONLINE", "KeyFileError", "Keys"]
 
@@ -55,15 +57,11 @@ class Keys:
         path = self._path(name)
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            _place_new(path, data)
         except FileExistsError as error:
             raise KeyFileError(f"{path} exists: keys are never overwritten, rotate it instead") from error
         except OSError as error:
             raise KeyFileError(f"{path} cannot be written ({error.strerror}): choose another folder") from error
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         return CryptoSigner(key)
 
     def has(self, name: str) -> bool:
@@ -116,7 +114,27 @@ class Keys:
             retired = self._folder / f"retired-{name}-{key_id[:12]}.pem"
             if not retired.exists():
                 os.link(old, retired)
+        fault_point("keys.promote")
         os.replace(new, old)
+        sync_folder(self._folder)
+        fault_point("keys.promoted")
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.pem"
+
+
+def _place_new(path: Path, data: bytes) -> None:
+    """Write a new file that its owner alone may read: afterwards it is there whole, or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fault_point("keys.create")
+        os.link(partial, path)
+    finally:
+        partial.unlink()
+    sync_folder(path.parent)
+    fault_point("keys.created")

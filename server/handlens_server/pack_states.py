@@ -8,7 +8,7 @@ Rules:
 3. A new state comes with a delta from each of the states 1, 2, 4 and 8 before it. The deltas from one state to the next
    stay for `KEPT_STEPS` states. A new base is published when the way from the published one has grown to
    `BASE_SHARE` of its size, or the published one is further back than the steps reach.
-4. So a device that missed up to `KEPT_STEPS` states takes at most three deltas, any other a base and at most one.
+4. So a device that missed up to `KEPT_STEPS` states takes at most four deltas, any other a base and at most one.
 """
 
 from __future__ import annotations
@@ -62,15 +62,19 @@ class PackStates:
         self._folder = folder
         self._targets = targets
 
-    def build(self, pack: str, lines: Lines, space: Space, *, at_least: int, former: PackRelease | None) -> PackRelease:
+    def build(
+        self, pack: str, lines: Lines, space: Space, *, at_least: int, former: PackRelease | None, last: int
+    ) -> PackRelease:
         """The next state of a pack, with its files in place; `former` is its state in the last release.
 
-        The state's sequence is `at_least` or, when that was used, the next one.
+        The state's sequence is `at_least` or, when that was used, the next one. `last` is the newest state of the pack
+        that any kept release has, 0 for none: `lines` may be read from one while the next is written.
 
         Raises:
             PackStateError: the folders cannot be written, or the former state is damaged.
         """
         try:
+            self._drop_unpublished(pack, last)
             return self._build(pack, lines, space, at_least, former)
         except OSError as error:
             raise PackStateError(f"{error.filename} cannot be written ({error.strerror}): make room") from error
@@ -88,7 +92,6 @@ class PackStates:
             yield _item_id(line), line
 
     def _build(self, pack: str, lines: Lines, space: Space, at_least: int, former: PackRelease | None) -> PackRelease:
-        self._drop_unpublished(pack, former)
         sequences = self._sequences(pack)
         sequence = max(at_least, max(sequences, default=0) + 1, 1)
         header, digests = self._write_state(pack, sequence, lines, space)
@@ -180,6 +183,7 @@ class PackStates:
         elif not target.exists():
             partial = target.with_name(f".{target.name}")
             shutil.copyfile(path, partial)
+            _bring_to_disk(partial)
             os.replace(partial, target)
         sync_folder(target.parent)
         fault_point("publish.packed")
@@ -189,9 +193,8 @@ class PackStates:
         folder = self._folder / pack
         return [int(path.stem) for path in folder.glob("*.pack") if path.stem.isdigit()] if folder.is_dir() else []
 
-    def _drop_unpublished(self, pack: str, former: PackRelease | None) -> None:
+    def _drop_unpublished(self, pack: str, last: int) -> None:
         """Remove what a publish left that was interrupted."""
-        last = 0 if former is None else former.sequence
         for sequence in self._sequences(pack):
             if sequence > last:
                 self._path(pack, sequence).unlink()
@@ -231,13 +234,18 @@ def _place(path: Path, header: PackHeader, lines: Iterable[bytes]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write_pack(partial, header, lines)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        _bring_to_disk(partial)
         fault_point("states.rename")
         os.replace(partial, path)
+        sync_folder(path.parent)
         fault_point("states.renamed")
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _bring_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _item_id(line: bytes) -> str:

@@ -18,7 +18,7 @@ from flask import Flask, Response, json
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from handlens.errors import DecodeError, HandlensError
+from handlens.errors import DecodeError, HandlensError, ImageError
 from handlens_server.config import Config
 from handlens_server.database_errors import DatabaseBusyError, DatabaseError, DatabaseFullError
 from handlens_server.devices import (
@@ -30,7 +30,8 @@ from handlens_server.devices import (
 )
 from handlens_server.event_batches import BatchTooLargeError, NotGzipError
 from handlens_server.observing import request_id
-from handlens_server.repository_files import RepositoryError
+from handlens_server.published import RepositoryError
+from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
 
 __all__ = ["handle_problems"]
 
@@ -45,6 +46,7 @@ class _Problem:
     is_retryable: bool = False
 
 
+_TOO_LARGE = frozenset({"photo-too-large"})
 _INTERNAL = _Problem(500, "internal-error", "the server made a mistake: tell its operator the request id")
 _PROBLEMS: dict[type[Exception], _Problem] = {
     DecodeError: _Problem(400, "malformed-request"),
@@ -55,6 +57,10 @@ _PROBLEMS: dict[type[Exception], _Problem] = {
     DeviceRevokedError: _Problem(403, "device-revoked"),
     DeviceExistsError: _Problem(409, "device-exists"),
     DeviceOverLimitError: _Problem(429, "device-over-limit", is_retryable=True),
+    ImageError: _Problem(422, "photo-unusable"),
+    SearchUnavailableError: _Problem(
+        503, "search-unavailable", "searches cannot be answered now: try again later", True
+    ),
     DatabaseFullError: _Problem(507, "storage-full", "the server has no room left: try again later", True),
     DatabaseBusyError: _Problem(503, "database-busy", "the database is busy: try again later", True),
     DatabaseError: _Problem(503, "database-unavailable", "the database cannot be used: try again later", True),
@@ -67,7 +73,7 @@ def handle_problems(app: Flask, config: Config) -> None:
     log = structlog.get_logger("handlens_server.problems")
 
     def domain(error: HandlensError) -> Response:
-        problem = next((_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS), _INTERNAL)
+        problem = _problem_of(error)
         if problem.status >= 500:
             log.error(problem.code, reason=str(error))
         return _domain_answer(problem, error, config.retry_after_seconds)
@@ -79,6 +85,12 @@ def handle_problems(app: Flask, config: Config) -> None:
     app.register_error_handler(HandlensError, domain)
     app.register_error_handler(HTTPException, _protocol_answer)
     app.register_error_handler(Exception, unexpected)
+
+
+def _problem_of(error: HandlensError) -> _Problem:
+    if isinstance(error, SearchRefusedError):
+        return _Problem(413 if error.code in _TOO_LARGE else 422, error.code)
+    return next((_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS), _INTERNAL)
 
 
 def _domain_answer(problem: _Problem, error: HandlensError, retry_after: int) -> Response:

@@ -4,14 +4,16 @@ Rules:
 
 1. Everything a release needs is in place and checked before the repository's timestamp makes it visible.
 2. `serial` grows by one with every release. The record of each is kept under ``history/``; a record whose serial no
-   channel reached is left over from a publish that was interrupted, and is overwritten.
-3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one.
+   channel reached is left over from a publish that was interrupted, and is overwritten. A repository that was made anew
+   beside an old history goes on counting after it.
+3. Going back is a release like any other: a new serial whose parts and whose packs' content are those of the old one,
+   but for the items that were withdrawn since.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -23,7 +25,7 @@ from sqlalchemy import func, select
 from handlens.durable import write_durably
 from handlens.errors import HandlensError
 from handlens.faults import fault_point
-from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile
+from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, PackRelease, Release, ReleaseFile, is_name
 from handlens_server.config import Config
 from handlens_server.database import Database
 from handlens_server.key_files import Keys
@@ -74,9 +76,12 @@ class Publisher:
         name: str | None = None,
         channel: str | None = None,
         percent: float = 100,
+        serial: int = 1,
         track: Track | None = None,
     ) -> Release:
         """Make a release of the catalogue as it is: every defined pack, with the models and documents in `models`.
+
+        Its serial is the next one, or `serial` where that is greater: a backup may be older than what devices have.
 
         Raises:
             PublishError: no pack is defined, a picture is not embedded, or the name is taken.
@@ -99,7 +104,7 @@ class Publisher:
                 for pack, rule in rules.items()
             }
             sequence = session.scalar(select(func.max(ItemRow.sequence))) or 1
-            return self._publish(packs, parts, sequence, name, channel, percent)
+            return self._publish(packs, parts, sequence, name, channel, percent, serial)
 
     def publish_rows(
         self,
@@ -110,10 +115,11 @@ class Publisher:
         name: str | None = None,
         channel: str | None = None,
         percent: float = 100,
+        serial: int = 1,
     ) -> Release:
         """Make a release of rows that do not come from the catalogue; raises as `publish`."""
         with self._locked():
-            return self._publish(packs, place_parts(models, self._targets), sequence, name, channel, percent)
+            return self._publish(packs, place_parts(models, self._targets), sequence, name, channel, percent, serial)
 
     def widen(self, percent: float, *, channel: str | None = None) -> ChannelEntry:
         """Offer the newest release of a channel to `percent` of the devices.
@@ -135,8 +141,17 @@ class Publisher:
             self._offer(replace(found, entries=_offered(entry, found.entries[1:])))
             return entry
 
-    def rollback(self, to: str | None = None, *, name: str | None = None, channel: str | None = None) -> Release:
+    def rollback(
+        self,
+        to: str | None = None,
+        *,
+        name: str | None = None,
+        channel: str | None = None,
+        without: Container[str] = (),
+    ) -> Release:
         """Make a release whose parts and packs are those of an older one (by default the one before the newest).
+
+        The items whose ids are in `without` stay out: what was withdrawn must not come back by an undo.
 
         Raises:
             PublishError: there is no such release, or its states are not kept any more.
@@ -148,7 +163,10 @@ class Publisher:
             parts = ReleaseParts(
                 wanted.detector, wanted.embedder, wanted.taxonomy, wanted.policy, wanted.space, wanted.dim
             )
-            packs = {pack: self._states.lines(pack, state.sequence) for pack, state in wanted.packs.items()}
+            packs = {
+                pack: (row for row in self._states.lines(pack, state.sequence) if row[0] not in without)
+                for pack, state in wanted.packs.items()
+            }
             return self._publish(packs, parts, sequence, name, channel, 100)
 
     def releases(self) -> list[ReleaseLine]:
@@ -190,19 +208,23 @@ class Publisher:
         name: str | None,
         channel: str | None,
         percent: float,
+        least_serial: int = 1,
     ) -> Release:
         if not self.repository.exists:
             self.repository.create()
         published = self._published()
-        serial = max((release.serial for release in published), default=0) + 1
-        wanted = name or f"r{serial}"
+        serial = max(least_serial, (published[-1].serial if published else self._last_serial()) + 1)
+        wanted = _usable(name or f"r{serial}", "release")
+        followed = _usable(channel or self._config.channel, "channel")
         if any(release.name == wanted for release in published):
             raise PublishError(f"a release {wanted!r} was published before: choose another name")
         as_of = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         space = Space(parts.space, parts.dim, as_of)
         former = published[-1].packs if published else {}
         states = {
-            pack: self._states.build(pack, lines, space, at_least=sequence, former=former.get(pack))
+            pack: self._states.build(
+                pack, lines, space, at_least=sequence, former=former.get(pack), last=_last_state(published, pack)
+            )
             for pack, lines in packs.items()
         }
         release = Release(
@@ -219,7 +241,7 @@ class Publisher:
             packs=states,
         )
         file = self._keep(release)
-        self._offer(self._with_new(channel or self._config.channel, release, file, percent))
+        self._offer(self._with_new(followed, release, file, percent))
         sweep(self.repository, [*published[-_KEPT_RELEASES:], release], self._history)
         return release
 
@@ -266,6 +288,10 @@ class Publisher:
         paths = sorted(self._history.glob("*.json")) if self._history.is_dir() else []
         return [Release.from_json(path.read_bytes()) for path in paths if int(path.stem) <= last]
 
+    def _last_serial(self) -> int:
+        """The greatest serial ever used here, for a repository that was made anew: no device goes back by itself."""
+        return max((int(path.stem) for path in self._history.glob("*.json")), default=0)
+
     def _older(self, releases: list[Release], to: str | None) -> Release:
         if to is None and len(releases) < 2:
             raise PublishError("there is no release before the newest one: nothing to go back to")
@@ -302,6 +328,18 @@ def _offered(entry: ChannelEntry, former: Iterable[ChannelEntry]) -> tuple[Chann
         if other.percent >= 100:
             break
     return (entry, *kept)
+
+
+def _usable(name: str, what: str) -> str:
+    if not is_name(name):
+        raise PublishError(
+            f"{what} name {name[:80]!r} cannot be used: give at most 61 lower-case letters, digits, '.', '_' and '-'"
+        )
+    return name
+
+
+def _last_state(releases: Iterable[Release], pack: str) -> int:
+    return max((release.packs[pack].sequence for release in releases if pack in release.packs), default=0)
 
 
 def _percent(percent: float) -> float:

@@ -7,7 +7,8 @@ Rules:
 2. The order of writing is: files, delegated roles, targets, snapshot, timestamp. After a crash at any moment clients
    find the old state or the new one, whole; a number that was used is not used again.
 3. Keys are changed so that no client ever meets metadata that its root does not cover: what a new key will sign is
-   first signed by the old and the new one.
+   first signed by the old and the new one. Where the old key of timestamp or snapshot is lost that cannot be: clients
+   that look between two writes refuse what they see, and find the new state with their next look.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ DELEGATED = {
     "packs": ["packs/*/*"],
     "policy": ["channels/*", "releases/*", "policies/*", "taxonomies/*"],
 }
+_TOP = ("snapshot", "timestamp")
 _OFFLINE_THRESHOLD = 2
 _NUMBERED = re.compile(r"(\d+)\.([a-z]+)\.json")
 _COMPACT = JSONSerializer(compact=True)
@@ -102,7 +104,7 @@ class Repository:
             for signer in offline:
                 root.add_key(signer.public_key, role)
             root.roles[role].threshold = _OFFLINE_THRESHOLD
-        for role in ("snapshot", "timestamp"):
+        for role in _TOP:
             root.add_key(self.keys.signer(role).public_key, role)
         self._write_numbered("root", Metadata(root), offline)
         self._write_targets(Targets(version=1, delegations=self._delegations()))
@@ -148,22 +150,34 @@ class Repository:
         Raises:
             KeyFileError: a key that must sign is missing. RepositoryError: the repository cannot be written.
         """
+        old = self.keys.signer(name)
         if name in OFFLINE:
-            self._change_offline(name, self.keys.signer(name).public_key.keyid)
+            self._change_offline(name, old.public_key.keyid)
         elif name in DELEGATED:
-            self._rotate_delegated(name)
+            self._change_delegated(name, [old])
         else:
-            self._rotate_top(name)
+            self._change_top(name, [old])
 
     def replace_lost(self, name: str) -> None:
-        """Take a lost offline key out and a new one in: two of the three must still be there.
+        """Take a lost key out and a new one in: two of the three offline keys must be there.
+
+        Of several lost online keys timestamp and snapshot come first. After the first of these two the repository
+        lacks the other's signature, and clients keep what they have until it is replaced, too.
 
         Raises:
-            KeyFileError: the key is not lost, or fewer than two others are there.
+            RepositoryError: the key is not lost. KeyFileError: a key that must sign is missing.
         """
-        if name not in OFFLINE or self.keys.has(name):
-            raise RepositoryError(f"{name} is not a lost offline key: use keys rotate")
-        self._change_offline(name, self._lost_key())
+        if self.keys.has(name):
+            raise RepositoryError(
+                f"the key {name} is here, so it is not lost: rotate it without --lost, or, when a replacement was "
+                "interrupted, sign anew (handlens-server release refresh)"
+            )
+        if name in OFFLINE:
+            self._change_offline(name, self._lost_key())
+        elif name in DELEGATED:
+            self._change_delegated(name, [])
+        else:
+            self._change_top(name, [])
 
     def roots(self) -> dict[int, bytes]:
         """Every root, by its version."""
@@ -179,27 +193,37 @@ class Repository:
         """When each role's metadata expires."""
         return {role: self._current(role).signed.expires for role in self._roles()}
 
-    def _rotate_top(self, name: str) -> None:
-        old, new, offline = self.keys.signer(name), self.keys.upcoming(name), self.keys.offline(_OFFLINE_THRESHOLD)
+    def _change_top(self, name: str, old: list[CryptoSigner]) -> None:
+        """Put a new key in the place of that of snapshot or timestamp; `old` is empty when it is lost."""
+        offline, new = self.keys.offline(_OFFLINE_THRESHOLD), self.keys.upcoming(name)
         root: Root = self._current("root").signed
         if new.public_key.keyid not in root.roles[name].keyids:
-            self._write_top(self._versions(), also={name: new})  # both keys: right under the old root and the new one
+            if old:
+                self._write_top(self._versions(), also={name: new})  # right under the old root and the new one
+            for key_id in list(root.roles[name].keyids):
+                root.revoke_key(key_id, name)
             root.add_key(new.public_key, name)
-            root.revoke_key(old.public_key.keyid, name)
             self._write_root(root, offline)
         self.keys.promote(name)
-        self._write_top(self._versions())
+        if all(self.keys.has(role) for role in _TOP):
+            self._write_top(self._versions())
 
-    def _rotate_delegated(self, name: str) -> None:
-        old, new = self.keys.signer(name), self.keys.upcoming(name)
-        self.keys.offline(_OFFLINE_THRESHOLD)  # a key that is missing is missed before anything changes
+    def _change_delegated(self, name: str, old: list[CryptoSigner]) -> None:
+        """Put a new key in the place of that of a delegated role; `old` is empty when it is lost."""
+        # Keys that are missing are missed before anything changes.
+        for role in _TOP:
+            self.keys.signer(role)
+        self.keys.offline(_OFFLINE_THRESHOLD)
+        new = self.keys.upcoming(name)
         targets: Targets = self._current("targets").signed
         if new.public_key.keyid not in self._trusted(targets, name):
             versions = self._versions()
             signed: Targets = self._current(name).signed
             versions[f"{name}.json"] = self._renumber(name, signed)
-            self._write_numbered(name, Metadata(signed), [old, new])
-            targets.delegations = self._delegations({name: new})
+            self._write_numbered(name, Metadata(signed), [*old, new])
+            for key_id in self._trusted(targets, name):
+                targets.revoke_key(key_id, name)
+            targets.add_key(new.public_key, name)
             versions["targets.json"] = self._renumber("targets", targets)
             self._write_targets(targets)
             self._write_top(versions)
@@ -226,7 +250,7 @@ class Repository:
     def _require_trusted_keys(self) -> None:
         root: Root = self._current("root").signed
         targets: Targets = self._current("targets").signed
-        for role in ("snapshot", "timestamp", *DELEGATED):
+        for role in (*_TOP, *DELEGATED):
             trusted = root.roles[role].keyids if role in root.roles else self._trusted(targets, role)
             if self.keys.signer(role).public_key.keyid not in trusted:
                 raise RepositoryError(
@@ -272,13 +296,12 @@ class Repository:
         signers = _with(self.keys.signer("timestamp"), more.get("timestamp"))
         self._write(self.metadata_dir / "timestamp.json", _signed_bytes(Metadata(timestamp), signers))
 
-    def _delegations(self, changed: Mapping[str, CryptoSigner] | None = None) -> Delegations:
-        new = changed or {}
-        signers = {role: (new.get(role) or self.keys.signer(role)).public_key for role in DELEGATED}
+    def _delegations(self) -> Delegations:
+        keys = {role: self.keys.signer(role).public_key for role in DELEGATED}
         return Delegations(
-            keys={key.keyid: key for key in signers.values()},
+            keys={key.keyid: key for key in keys.values()},
             roles={
-                role: DelegatedRole(role, [signers[role].keyid], 1, terminating=True, paths=paths)
+                role: DelegatedRole(role, [keys[role].keyid], 1, terminating=True, paths=paths)
                 for role, paths in DELEGATED.items()
             },
         )
@@ -289,7 +312,7 @@ class Repository:
         return {name: meta.version for name, meta in snapshot.meta.items()}
 
     def _roles(self) -> tuple[str, ...]:
-        return ("root", "targets", *DELEGATED, "snapshot", "timestamp")
+        return ("root", "targets", *DELEGATED, *_TOP)
 
     def _current(self, role: str) -> Metadata[Any]:
         if not self.exists:

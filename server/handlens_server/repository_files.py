@@ -18,18 +18,13 @@ from pathlib import Path
 from flask import Blueprint, Response, send_file, send_from_directory
 from werkzeug.exceptions import NotFound
 
-from handlens.errors import HandlensError
 from handlens_server.access import public
+from handlens_server.published import CHANGING
 from handlens_server.services import Services
 
-__all__ = ["RepositoryError", "blueprint", "published_version"]
+__all__ = ["blueprint"]
 
-_CHANGING = "timestamp.json"
 _FOR_EVER = 365 * 24 * 3600  # seconds
-
-
-class RepositoryError(HandlensError):
-    """The release repository cannot be read."""
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -40,7 +35,7 @@ def blueprint(services: Services) -> Blueprint:
     @views.get("/metadata/<path:name>")
     @public
     def metadata(name: str) -> Response:
-        if name == _CHANGING:
+        if name == CHANGING:
             return _changing(folder / "metadata" / name)
         return _constant(folder / "metadata", name, "application/json")
 
@@ -50,20 +45,6 @@ def blueprint(services: Services) -> Blueprint:
         return _constant(folder / "targets", name, "application/octet-stream")
 
     return views
-
-
-def published_version(folder: Path) -> str:
-    """A word that changes with each publish, or nothing when nothing was published yet.
-
-    Raises:
-        RepositoryError: it cannot be read.
-    """
-    try:
-        return hashlib.sha256((folder / "metadata" / _CHANGING).read_bytes()).hexdigest()[:16]
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise RepositoryError(f"{folder} cannot be read ({error.strerror}): give this user the right to") from error
 
 
 def _changing(path: Path) -> Response:

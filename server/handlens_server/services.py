@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from handlens_server.config import Config
 from handlens_server.database import Database
 from handlens_server.metrics import Metrics
+from handlens_server.searching import Searching
 from handlens_server.times import Clock
 
 __all__ = ["Services"]
@@ -20,3 +21,9 @@ class Services:
     database: Database
     metrics: Metrics
     clock: Clock
+    searching: Searching
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        self.searching.close()
+        self.database.close()

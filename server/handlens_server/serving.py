@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from typing import Any
 import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from prometheus_client import values
 
 from handlens.errors import HandlensError
 from handlens_server.config import Config, ConfigError
@@ -128,7 +130,7 @@ def _settings(options: ServerOptions, listener: int) -> dict[str, Any]:
         "control_socket_disable": True,  # newer versions of gunicorn listen for commands of their own
         "when_ready": _print_address,
         "pre_fork": _give_place,
-        "post_fork": _count_by_place,
+        "post_fork": _begin_worker,
     }
 
 
@@ -142,7 +144,8 @@ def _give_place(server: Any, worker: Any) -> None:
     worker.place = next(place for place in range(len(taken) + 1) if place not in taken)
 
 
-def _count_by_place(_server: Any, worker: Any) -> None:
-    from prometheus_client import values
-
+def _begin_worker(_server: Any, worker: Any) -> None:
+    # Until gunicorn sets a worker's own handlers it has those of its parent, which swallow a SIGTERM: a server that is
+    # stopped while a worker begins would wait for it to the end of the graceful timeout.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     values.ValueClass = values.MultiProcessValue(lambda: worker.place)  # type: ignore[no-untyped-call]

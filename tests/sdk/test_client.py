@@ -23,10 +23,13 @@ from handlens import (
     BudgetError,
     BusyError,
     DownloadError,
+    FoundObject,
     HandlensError,
     HashMismatchError,
+    HTTPStatusError,
     ImageError,
     Lens,
+    Match,
     ModelError,
     NotReadyError,
     OfflineError,
@@ -37,9 +40,13 @@ from handlens import (
     SyncError,
     UnknownPackError,
 )
+from handlens.result_reader import read_result
+from handlens.sync.transport import HttpTransport
+from handlens.upgrading import merge_answer
 from handlens_server.packs import Rule
 
 TAJ = QUERIES / "images" / "taj-mahal.jpg"
+CITRUS = QUERIES / "images" / "seville-orange.jpg"
 HORSES = QUERIES / "images" / "horses.jpg"
 
 
@@ -62,7 +69,7 @@ class TestSearch:
             for section in found.sections:
                 assert section.matches
                 for match in section.matches:
-                    assert match.why.source in ("visual", "annotation")
+                    assert match.why.source in ("visual", "object", "annotation")
                     assert match.why.rule.count("/") == 1
                     assert match.why.policy
                     assert match.why.reason
@@ -99,7 +106,8 @@ class TestSearch:
         assert answer["release"] == "test-1"
         assert answer["as_of"].endswith("Z")
         assert answer["objects"][0]["sections"][0]["matches"][0]["why"]["rule"]
-        assert set(answer["timings_ms"]) == {"decode", "detect", "embed", "index", "understand", "sources", "blend"}
+        steps = ("decode", "detect", "embed", "colours", "index", "understand", "sources", "blend")
+        assert tuple(answer["timings_ms"]) == steps
 
     def test_thumbnails_open_and_items_without_a_picture_have_none(self, lens: Lens) -> None:
         matches = [match for section in lens.search(TAJ).objects[0].sections for match in section.matches]
@@ -130,6 +138,23 @@ class TestSearch:
         lens.close()
         assert told(lens, TAJ) == first
         lens.close()
+
+    def test_a_deadline_that_is_over_leaves_sources_out_and_names_them(self, device: Path) -> None:
+        with Lens(Options(data_dir=device, deadline_ms=0.001)) as hurried:
+            result = hurried.search(TAJ)
+        assert {one.source for one in result.left_out} == {"object", "curated", "annotation"}
+        assert result.can_improve
+        assert all(found.sections for found in result.objects)
+
+    def test_an_answer_says_how_much_of_the_catalogue_was_searched(self, lens: Lens) -> None:
+        answer = lens.search(TAJ).to_dict()
+        assert answer["coverage"] == {"held": 1, "known": 1}
+        assert answer["left_out"] == []
+        assert not answer["can_improve"]
+
+    def test_an_answer_can_be_read_back_from_its_json(self, lens: Lens) -> None:
+        answer = lens.search(HORSES, refine="how to").to_dict()
+        assert read_result(json.loads(json.dumps(answer))).to_dict() == answer
 
 
 def told(lens: Lens, photo: Path) -> Any:
@@ -305,6 +330,83 @@ def titles(lens: Lens, word: str) -> set[str]:
     return {item["title"] for (record,) in rows for item in [json.loads(record)] if word in item["title"]}
 
 
+class TestUpgrade:
+    def test_the_servers_answer_takes_the_place_of_the_offline_one(
+        self, own_shop: Shop, own_url: str, tmp_path: Path
+    ) -> None:
+        own_shop.publish("two", define={"demo": Rule(kinds=("photo", "recipe")), "rest": Rule(kinds=("how_to",))})
+        with own_shop.device(tmp_path / "device", own_url, packs=("demo",)) as lens:
+            lens.sync()
+            offline = lens.search(CITRUS, request_id="r1", refine="orange")
+            assert offline.can_improve
+            assert (offline.coverage.held, offline.coverage.known) == (1, 2)
+            online = lens.upgrade(offline, limit=40)
+            assert (online.served_by, online.request_id, online.image_size) == ("server", "r1", offline.image_size)
+            assert [one.region for one in online.objects] == [one.region for one in offline.objects]
+            kinds = {match.kind for one in online.objects for row in one.sections for match in row.matches}
+            assert {"recipe", "how_to"} <= kinds
+            assert online.coverage.is_whole
+            matches = [match for one in online.objects for row in one.sections for match in row.matches]
+            held = {match.item.item_id: match.item_key for found in offline.objects for match in matches_of(found)}
+            assert held
+            assert all(match.item_key == held.get(match.item.item_id, match.item_key) for match in matches)
+            assert any(match.item.item_id in held for match in matches)  # their pictures are found
+            assert lens.thumbnail(next(match for match in matches if match.kind == "how_to")) is None
+            assert lens.upgrade(online).to_dict()["objects"] == online.to_dict()["objects"]
+
+    def test_the_photo_is_not_sent(self, shop: Shop, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sent: list[bytes] = []
+        with shop.device(tmp_path, url) as lens:
+            lens.sync()
+            result = lens.search(TAJ, request_id="r1")
+            request = HttpTransport.request
+
+            def watched(self: Any, method: str, path: str, **settings: Any) -> Any:
+                sent.append(settings.get("body", b""))
+                return request(self, method, path, **settings)
+
+            monkeypatch.setattr(HttpTransport, "request", watched)
+            lens.upgrade(result)
+        query = json.loads(sent[-1])
+        assert set(query) == {"format", "request_id", "space", "image_size", "limit", "locale", "objects"}
+        assert set(query["objects"][0]) == {"box", "found_by", "label", "score", "embedding", "label_scores", "colours"}
+        assert len(sent[-1]) < 3000 * len(query["objects"])
+
+    def test_without_the_server_the_offline_answer_stays(self, shop: Shop, device: Path, tmp_path: Path) -> None:
+        with Lens(Options(data_dir=device, server_url="http://127.0.0.1:9", timeout=1)) as lens:
+            result = lens.search(TAJ)
+            with pytest.raises(OfflineError):
+                lens.upgrade(result)
+            assert lens.search(TAJ, request_id=result.request_id).objects == result.objects
+
+    def test_without_a_server_there_is_nothing_to_ask(self, lens: Lens) -> None:
+        with pytest.raises(SyncError, match="server_url"):
+            lens.upgrade(lens.search(TAJ))
+
+    def test_what_the_server_cannot_serve_is_told_with_its_reason(self, shop: Shop, url: str, tmp_path: Path) -> None:
+        with shop.device(tmp_path, url) as lens:
+            lens.sync()
+            result = lens.search(TAJ, request_id="no plain\nword")
+            with pytest.raises(HTTPStatusError, match="request_id") as caught:
+                lens.upgrade(result)
+        assert caught.value.status == 400
+        assert "later" not in str(caught.value)
+
+    def test_an_answer_without_embeddings_cannot_be_upgraded(self, lens: Lens) -> None:
+        with pytest.raises(ValueError, match="no embeddings"):
+            lens.upgrade(read_result(lens.search(TAJ).to_dict()))
+
+    @pytest.mark.parametrize("answer", [{}, {"objects": "x"}, [], None])
+    def test_a_malformed_answer_is_refused(self, lens: Lens, answer: Any) -> None:
+        with pytest.raises(DownloadError, match="cannot be read"):
+            merge_answer(lens.search(TAJ), answer, lambda _: {})
+
+    def test_the_answer_to_another_request_is_refused(self, lens: Lens) -> None:
+        first, second = lens.search(TAJ), lens.search(TAJ)
+        with pytest.raises(DownloadError, match="another request"):
+            merge_answer(first, second.to_dict(), lambda _: {})
+
+
 class TestSync:
     def test_a_device_follows_the_catalogue(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
         with own_shop.device(tmp_path / "device", own_url) as lens:
@@ -380,11 +482,13 @@ class TestSync:
     def test_a_network_that_goes_away_in_mid_download_costs_nothing_twice(
         self, shop: Shop, url: str, tmp_path: Path
     ) -> None:
-        chunks = iter(range(60))
+        def on_disk() -> int:
+            return sum(path.stat().st_size for path in (tmp_path / "downloads").glob("*"))
+
         with shop.device(tmp_path, url) as lens:
             with pytest.raises(BudgetError):
-                lens.sync(allow=lambda: next(chunks, None) is not None)
-            kept = sum(path.stat().st_size for path in (tmp_path / "downloads").iterdir())
+                lens.sync(allow=lambda: on_disk() < 2_000_000)
+            kept = on_disk()
             assert kept > 1_000_000
             rest = lens.sync()
         with shop.device(tmp_path / "other", url) as fresh:
@@ -495,6 +599,22 @@ class TestFeedback:
             assert "refuses this device" in report.events_error
             assert report.events_waiting == 2
 
+    def test_lowered_consent_takes_back_what_waits(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
+        with own_shop.device(tmp_path / "device", own_url, consent="crop") as lens:
+            lens.sync(send_events=False)
+            lens.feedback(lens.search(TAJ), label="palace", box=Box(0.1, 0.1, 0.5, 0.9), photo=TAJ)
+            assert {"crop", "embedding"} <= fields_waiting(lens)
+            lens.lower_consent("embedding")
+            assert "embedding" in fields_waiting(lens)
+            assert "crop" not in fields_waiting(lens)
+            lens.lower_consent("events")
+            assert not {"crop", "embedding", "space"} & fields_waiting(lens)
+            assert lens.outbox.count() == 2
+            with pytest.raises(OptionsError, match="consent"):
+                lens.lower_consent("some")
+            lens.lower_consent("none")
+            assert lens.outbox.count() == 0
+
     def test_erase_forgets_here_and_there(self, own_shop: Shop, own_url: str, tmp_path: Path) -> None:
         with own_shop.device(tmp_path / "device", own_url, consent="events") as lens:
             lens.sync()
@@ -507,6 +627,15 @@ class TestFeedback:
             assert lens.outbox.device_id() != device
             assert lens.search(TAJ).objects
         assert stored(own_shop) == []
+
+
+def fields_waiting(lens: Lens) -> set[str]:
+    """The fields of all events that wait."""
+    return {name for line in lens.outbox.lines() for name in json.loads(line)}
+
+
+def matches_of(found: FoundObject) -> list[Match]:
+    return [match for section in found.sections for match in section.matches]
 
 
 def stored(shop: Shop) -> list[str]:
@@ -557,6 +686,7 @@ class TestBadInput:
             {"consent": "all"},
             {"server_url": "lens.example.com"},
             {"timeout": 0},
+            {"deadline_ms": 0},
         ],
     )
     def test_an_option_that_cannot_work_is_refused_by_name(self, wrong: dict[str, Any]) -> None:

@@ -1,11 +1,14 @@
 """Sources: one suite for all of them, over a real catalogue, and what each does of its own."""
 
+from dataclasses import replace
+
 import pytest
 from support.packs import state_header, upserts
 
-from handlens.geometry import WHOLE
+from handlens.blend import Gates, Pick
+from handlens.geometry import WHOLE, Box
 from handlens.results import Annotation, Neighbour, Query, Understanding
-from handlens.sources import AnnotationSource, VisualSource
+from handlens.sources import AnnotationSource, CuratedSource, ObjectSource, VisualSource
 from handlens.store import Store
 from handlens.wire.item import Item
 from handlens.wire.pack import ItemEmbedding, PackRow
@@ -39,7 +42,7 @@ def install(store, items):
 def neighbours(store, **similarities):
     """The catalogue's items as neighbours, by item_id with _ for -."""
     ids, _ = store.vectors()
-    by_id = {item.item_id: (key, item, box) for key, item, box in store.items_of(ids.tolist()).values()}
+    by_id = {item.item_id: (key, item, box) for key, item, box, _ in store.items_of(ids.tolist()).values()}
     found = ((by_id[name.replace("_", "-")], similarity) for name, similarity in similarities.items())
     return tuple(Neighbour(key, item, similarity, box) for (key, item, box), similarity in found)
 
@@ -50,14 +53,30 @@ def understood(object_type="food", confidence=0.9, **words):
 
 
 def asked(store, *, limit=10, locale="", refine=None):
-    """A query that both sources can answer."""
+    """A query that every source can answer."""
     near = neighbours(store, photo_orange=0.9, recipe_kuchen=0.8, recipe_cake=0.7, photo_lemon=0.6, photo_car=0.4)
-    return Query(understood(orange=0.8, lemon=0.3), near, limit, locale, refine)
+    parts = tuple(replace(one, box=PART) for one in near)
+    return Query(
+        understood(orange=0.8, lemon=0.3), near + parts, limit, locale, refine, has_object=True, day="2026-06-15"
+    )
 
 
-@pytest.fixture(params=["visual", "annotation"])
+GATES = Gates(type=0.4, annotation=0.25)
+PART = Box(0.1, 0.1, 0.5, 0.5)
+PICKS = tuple(
+    Pick(item_id, ("food",), ("orange",), "", "")
+    for item_id in ("recipe-cake", "recipe-kuchen", "photo-orange", "how-to-peel", "recipe-salad", "not-here")
+)
+
+
+@pytest.fixture(params=["visual", "object", "curated", "annotation"])
 def source(request, store):
-    return VisualSource() if request.param == "visual" else AnnotationSource(store, gate=0.25)
+    return {
+        "visual": VisualSource(),
+        "object": ObjectSource(),
+        "curated": CuratedSource(store, PICKS, GATES),
+        "annotation": AnnotationSource(store, gate=0.25),
+    }[request.param]
 
 
 def ids(candidates):
@@ -78,7 +97,19 @@ def test_scores_are_fractions_and_the_best_come_first(source, store):
 
 def test_each_item_is_offered_once(source, store):
     found = source.candidates(asked(store))
-    assert len({candidate.item_key for candidate in found}) == len(found)
+    assert len({candidate.item.item_id for candidate in found}) == len(found)
+
+
+def test_nothing_depends_on_the_keys_that_a_catalogue_gave_its_items(source, store, tmp_path):
+    with Store.open(tmp_path / "other", create=True) as other:
+        install(other, ITEMS[::-1])
+        elsewhere = {"curated": CuratedSource(other, PICKS, GATES), "annotation": AnnotationSource(other, gate=0.25)}
+        there = elsewhere.get(source.name, source).candidates(asked(other))
+    assert [told(one) for one in there] == [told(one) for one in source.candidates(asked(store))]
+
+
+def told(candidate):
+    return candidate.item.item_id, candidate.source, candidate.score, candidate.reason
 
 
 def test_items_of_another_language_are_left_out_and_items_of_none_are_not(source, store):
@@ -110,6 +141,68 @@ def test_an_item_with_several_similar_parts_is_offered_by_its_most_similar(store
 def test_similarities_outside_zero_to_one_are_brought_inside(store):
     near = neighbours(store, photo_orange=1.0000002, photo_car=-0.3)
     assert [candidate.score for candidate in VisualSource().candidates(Query(understood(), near, 10))] == [1.0, 0.0]
+
+
+def test_scenes_that_contain_the_object_are_offered_by_that_part(store):
+    (whole,) = neighbours(store, photo_orange=0.5)
+    part = replace(whole, similarity=0.8, box=PART)
+    query = Query(understood(orange=0.8), (whole, part), 10, has_object=True)
+    (only,) = ObjectSource().candidates(query)
+    assert (only.score, only.reason) == (0.8, "contains a similar orange")
+    assert [one.score for one in VisualSource().candidates(query)] == [0.5]
+
+
+def test_without_an_object_no_scene_is_offered(store):
+    part = replace(neighbours(store, photo_orange=0.8)[0], box=PART)
+    assert ObjectSource().candidates(Query(understood(orange=0.8), (part,), 10)) == []
+
+
+def test_a_thing_that_is_not_sure_is_not_named(store):
+    part = replace(neighbours(store, photo_orange=0.8)[0], box=PART)
+    (only,) = ObjectSource(gate=0.25).candidates(Query(understood(orange=0.2), (part,), 10, has_object=True))
+    assert only.reason == "contains a similar object"
+
+
+class TestPicks:
+    def offered(self, store, pick, *, day="2026-06-15", **words):
+        query = Query(understood(**words), (), 10, day=day)
+        return [
+            (one.item.item_id, one.score, one.reason) for one in CuratedSource(store, [pick], GATES).candidates(query)
+        ]
+
+    def test_a_pick_counts_as_far_as_its_tag_or_its_type_is_believed(self, store):
+        by_tag = Pick("recipe-cake", (), ("orange",), "", "")
+        by_type = Pick("recipe-cake", ("food",), ("lemon",), "", "")
+        assert self.offered(store, by_tag, orange=0.8) == [("recipe-cake", 0.8, "picked by the editors for orange")]
+        assert self.offered(store, by_type, orange=0.8) == [("recipe-cake", 0.9, "picked by the editors for food")]
+        assert self.offered(store, by_tag, lemon=0.8) == []
+
+    def test_what_is_not_believed_enough_brings_no_pick(self, store):
+        assert self.offered(store, Pick("recipe-cake", (), ("orange",), "", ""), orange=0.2) == []
+        assert self.offered(store, Pick("recipe-cake", ("food",), (), "", ""), confidence=0.3) == []
+
+    def test_a_pick_for_everything_is_always_offered(self, store):
+        assert self.offered(store, Pick("recipe-cake", (), (), "", ""), confidence=0.1) == [
+            ("recipe-cake", 1.0, "picked by the editors")
+        ]
+
+    def test_an_item_that_the_catalogue_has_not_is_passed_over(self, store):
+        assert self.offered(store, Pick("nothing", (), (), "", "")) == []
+
+    @pytest.mark.parametrize(
+        ("starts", "ends", "is_offered"),
+        [
+            ("2026-06-15", "2026-06-15", True),
+            ("2026-06-16", "", False),
+            ("", "2026-06-14", False),
+            ("2026-01-01T00:00:00Z", "2026-12-31T00:00:00Z", True),
+        ],
+    )
+    def test_picks_have_their_days(self, store, starts, ends, is_offered):
+        assert bool(self.offered(store, Pick("recipe-cake", (), (), starts, ends))) is is_offered
+
+    def test_without_a_day_there_are_no_picks(self, store):
+        assert self.offered(store, Pick("recipe-cake", (), (), "", ""), day="") == []
 
 
 def test_photos_do_not_crowd_out_the_one_recipe(tmp_path):

@@ -38,7 +38,7 @@ def state(store):
         store.generation(),
         store.stats().items,
         len(store.vectors()[0]),
-        len(store.search_text({"hammer": 1}, limit=999)),
+        len(store.search_text("hammer", limit=999)),
     )
 
 
@@ -117,7 +117,7 @@ def test_a_thread_keeps_reading_whole_states_while_another_writes(store):
             try:
                 ids, _ = store.vectors()
                 found = store.items_of(ids.tolist()[:5])
-                hits = store.search_text({"hammer": 1.0}, limit=5)
+                hits = store.search_text("hammer", limit=5)
             except StoreError as error:
                 problems.append(error)
                 return
@@ -215,7 +215,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(store, tmp_path):
     store.close()
     path = tmp_path / "data" / "store.db"
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 3")
+    db.execute("PRAGMA user_version = 4")
     db.close()
     before = path.read_bytes()
     for create in (True, False):

@@ -79,7 +79,7 @@ def app(config: Config, clock: Clock) -> Iterator[Flask]:
     made = create_app(config, clock=clock)
     made.test_client_class = WholeClient
     yield made
-    made.extensions["handlens"].database.close()
+    made.extensions["handlens"].close()
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from support.paths import MODELS, ROOT
 
 from handlens_server.config import Config
 from handlens_server.pictures import PictureStore
+from handlens_server.stored_rows import unembedded
 
 OLD = [an_item(), an_item(item_id="lamp-2"), an_item(item_id="lamp-3")]
 NEW = [an_item(title="Another lamp"), *OLD[1:2], *some_items(photos=2, others=1)]
@@ -75,6 +78,45 @@ def test_killed_at_a_point_the_catalogue_is_old_or_new_and_the_next_run_complete
         assert records(database) == as_stored(NEW)
         assert set(catalogue(database, withdrawn=True)) == {"lamp-3"}
     check_pictures(before, parts=0, whole=2)
+
+
+def embed_in_a_process(config: Config, models: Path, **faults: str) -> int:
+    words = ["catalog", "embed", "--models", models, "--data-dir", config.data_dir]
+    paths = os.pathsep.join(str(ROOT / name) for name in ("sdk", "server"))
+    environment = {**os.environ, "PYTHONPATH": paths, **faults}
+    program = "from handlens_server.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", program, *map(str, words)], env=environment, check=False).returncode
+
+
+@pytest.mark.parametrize("point", ["import.embedding.commit:2", "database.commit:3", "import.embedding.committed:1"])
+def test_killed_while_all_is_embedded_anew_the_next_run_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    config = Config(data_dir=tmp_path / "server")
+    items = some_items(photos=40, others=0)  # two commits of at most 32 pictures
+    with opened(config) as database:
+        run_import(config, database, write_feed(tmp_path / "feed", items), feed="feed")
+        before = catalogue(database)
+    other = another_embedder(tmp_path / "models")
+    assert embed_in_a_process(config, other, HANDLENS_FAULT=point) == -signal.SIGKILL
+    assert embed_in_a_process(config, other, HANDLENS_FAULT_LOG=str(tmp_path / "points")) == 0
+    assert (tmp_path / "points").read_text().split().count("import.embedding.commit") == 1  # the rest alone
+    with opened(config) as database:
+        after = catalogue(database)
+        with database.read() as session:
+            assert unembedded(session, "another-space") == 0
+    assert min(after.values()) > max(before.values())  # devices are told of every item, once each
+    assert len(set(after.values())) == len(after)
+
+
+def another_embedder(folder: Path) -> Path:
+    """The shipped models under the name of another embedding space."""
+    shutil.copytree(MODELS, folder)
+    record = folder / "embedder" / "model.json"
+    values = json.loads(record.read_text("utf-8"))
+    values["embedding"]["space"] = "another-space"
+    record.write_text(json.dumps(values), "utf-8")
+    return folder
 
 
 def check_pictures(config: Config, *, parts: int | None = None, whole: int | None = None) -> None:

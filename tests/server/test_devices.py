@@ -197,6 +197,16 @@ def test_a_revoked_device_is_told_so_until_it_is_restored(
     assert send(client, token).status_code == 200
 
 
+def test_a_revoked_device_may_erase_what_it_sent_and_stays_refused(
+    client: FlaskClient, token: str, console: Callable[..., str]
+) -> None:
+    assert send(client, token).status_code == 200
+    console("device", "revoke", json.loads(console("device", "list", "--json"))[0]["device_id"])
+    assert client.delete("/v1/devices/self", headers=bearer(token)).status_code == 204
+    assert console("events", "export") == ""
+    assert code(send(client, token)) == (403, "device-revoked")
+
+
 def test_the_list_of_devices_shows_days_only(client: FlaskClient, token: str, console: Callable[..., str]) -> None:
     send(client, token)
     shown = json.loads(console("device", "list", "--json"))

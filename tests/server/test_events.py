@@ -124,7 +124,7 @@ BAD_LINES: dict[str, tuple[Any, str]] = {
     "not an object": (b"[1, 2]", "JSON object"),
     "not JSON": (b"{", "not valid JSON"),
     "invalid UTF-8": (b'{"event_id": "\xff"}', "not valid JSON"),
-    "half a surrogate pair": (event(label="\ud800"), "not Unicode"),
+    "half a surrogate pair": (event(label="\ud800"), "event.label"),
     "box outside the photo": (event(box=[0.5, 0.5, 1.5, 0.9]), "box"),
     "huge crop": (event(crop="A" * 290_000), "event.crop"),
     "larger than an event may be": (event(extra="x" * 310_000), "300000 bytes"),

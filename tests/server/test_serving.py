@@ -68,12 +68,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running(tmp_path: Path, *options: str) -> Iterator[Server]:
+def running(tmp_path: Path, *options: str, **variables: str) -> Iterator[Server]:
     log = tmp_path / "log"
     with log.open("w") as errors:
         process = subprocess.Popen(
             [*COMMAND, "run", "--port", "0", *options],
-            env=environment(tmp_path), stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=environment(tmp_path) | variables, stdout=subprocess.PIPE, stderr=errors, text=True,
         )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -109,6 +109,21 @@ def test_a_fresh_folder_serves_at_once_and_ends_clean(tmp_path: Path) -> None:
     requests = [line for line in server.logged() if line["event"] == "request"]
     assert [line["route"] for line in requests] == ["/readyz", "/v1/devices"]
     assert all(line["request_id"] and line["timestamp"] for line in requests)
+
+
+def test_the_log_never_holds_who_called_whatever_they_send(tmp_path: Path) -> None:
+    # One worker: each counts for itself.
+    with running(tmp_path, "--workers", "1", HANDLENS_ENROLMENTS_PER_HOUR="1") as server:
+        for _ in range(2):  # the second is over the limit, of which flask-limiter would tell
+            server.call("POST", "/v1/devices", json.dumps({"device_id": str(uuid.uuid4())}).encode())
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nAuthorization Bearer SECRET\r\n\r\n")
+            assert b" 400 " in connection.recv(1000)
+    lines = server.logged()
+    assert [line["status"] for line in lines if line["event"] == "request"] == [201, 429]
+    assert [line["level"] for line in lines if line["event"] == "a request that is no HTTP was refused"] == ["warning"]
+    about_callers = [line for line in lines if not str(line["event"]).startswith("Listening at")]
+    assert not re.search(r"127\.0\.0\.1|SECRET", json.dumps(about_callers))
 
 
 def test_a_running_request_ends_before_the_server_does(server: Server) -> None:

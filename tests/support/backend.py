@@ -82,13 +82,13 @@ class Backend:
             with served(app) as url:
                 yield url
         finally:
-            app.extensions["handlens"].database.close()
+            app.extensions["handlens"].close()
 
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     """Any WSGI application on a real socket, a thread a request."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, _closing(app), threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -97,6 +97,24 @@ def served(app: Any) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _closing(app: Any) -> Any:
+    """The application, whose answers are closed in any case: the test server forgets those whose client went away."""
+
+    def wrapped(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+        answer = app(environ, start)
+        return _until_closed(answer)
+
+    return wrapped
+
+
+def _until_closed(answer: Any) -> Iterator[bytes]:
+    try:
+        yield from answer
+    finally:
+        if hasattr(answer, "close"):
+            answer.close()
 
 
 def make_release(catalogue: Path, folder: Path, name: str) -> Path:

@@ -76,10 +76,10 @@ def losing_answers(backend: Backend, is_lost: Callable[[str, str], bool]) -> Ite
     app = create_app(backend.config)
 
     def wrapped(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        answer: Iterable[bytes] = app(environ, start)
         if not is_lost(environ["REQUEST_METHOD"], environ["PATH_INFO"]):
+            answer: Iterable[bytes] = app(environ, start)
             return answer
-        for _ in answer:
+        for _ in app(environ, lambda *_: None):
             pass
         start("502 Bad Gateway", [("Content-Type", "text/plain")])
         return [b"a proxy lost the answer"]

@@ -2,32 +2,33 @@
 
 In order:
 
-1. The rules are those of the object's type, or the default's when the type is not sure.
-2. Each rule takes the candidates whose source, kind and score it wants, best first. Ties go to the item of better
-   quality, then to the lower key, so that the order of the candidates never matters.
-3. Places are dealt twice. First each section, in the order of the answer, fills its share of the `limit` (largest
-   remainder method); then sections in the same order take what others left. An item already placed, or one whose group
-   of near-duplicates has its fill, is passed over.
-4. With a refinement, items of the asked kinds are dealt first and without shares, and their sections lead.
-5. When no rule wants any candidate, the best of them stand in the fallback section: a result is never empty if any
-   source has something.
+1. Every candidate gets its standing: its score on the common scale, made less by age and language; whom an item is not
+   for never sees it (`handlens.blend.standing`).
+2. The layouts of the type are tried in the order of the policy's fallbacks. A section whose needs are not met is
+   closed; each open one takes the candidates whose source, kind and score it wants.
+3. Places are dealt by shares, then to whoever can fill them (`handlens.blend.seats`), the next place of a section to
+   what is good and unlike what stands there (`handlens.blend.diversity`). With a refinement, items of the asked kinds
+   come first and their sections lead.
+4. When no layout wants any candidate, the best stand in the fallback section: an answer is empty only when no source
+   has anything that the user may see.
+5. In an answer that explores, chance then fills the last places of the sections (`handlens.blend.explore`).
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from handlens.blend.policy import Policy, Rule
+from handlens.blend.explore import draw, explores
+from handlens.blend.layouts import Rule
+from handlens.blend.policy import Policy
 from handlens.blend.refine import Refinement
+from handlens.blend.seats import Seats, hamilton, rows_of
+from handlens.blend.standing import Ask, Standing, standings
 from handlens.results import Candidate, Match, Section, Understanding, Why
 
-__all__ = ["blend"]
-
-_WISH = 2.0  # an item that carries a wished word ranks as if its score were so many times as large
-Rank = Callable[[Candidate], tuple[object, ...]]
+__all__ = ["Answer", "Place", "answer", "blend"]
 
 
 def blend(
@@ -38,86 +39,130 @@ def blend(
     limit: int,
     request_id: str,
     refine: str | None = None,
+    as_of: str = "",
+    locale: str = "",
+    audience: str = "all",
+    explore: bool = False,
 ) -> tuple[Section, ...]:
     """The sections of the answer: at most `limit` matches over all, each item once, no section empty.
 
-    `request_id` is the only chance that a policy may draw from; this format of the policy has no rule that draws, so
-    two requests with the same candidates get the same answer.
+    `as_of` is when the release was made (ISO 8601): the day that ages count from; without it nothing ages. `locale` and
+    `audience` are the user's. With `explore` the policy's exploration may draw, from the `request_id` and nothing else.
 
     Raises:
         ValueError: `limit` is below 1.
     """
-    if limit < 1:
-        raise ValueError(f"limit is {limit}: give at least 1")
-    wish = Refinement.parse(refine)
-    rules = _lead(policy.rules(understanding.object_type, understanding.type_confidence), wish.kinds)
-    ranked = sorted(candidates, key=_ranking(wish))
-    table = _Table(limit, policy.max_per_group)
-    _seat(table, rules, ranked, wish)
-    if not table.placed:
-        return _fallback(ranked, policy, limit)
-    return tuple(
-        _section(rule, taken, understanding, policy)
-        for rule, taken in zip(rules, table.sections(ranked, len(rules)), strict=True)
-        if taken
+    ask = Ask(limit, request_id, refine, as_of, locale, audience, explore)
+    return answer(candidates, understanding, policy, ask).sections(policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place of an answer with who stands in it, by chance or not; `propensity` as in `Why`."""
+
+    standing: Standing
+    propensity: float = 1.0
+    explored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer in the making, with what `handlens.blend.explain` tells of it.
+
+    `rules`, `rows`, `dealt` and `places` go together: the sections, what each takes, what was dealt to it, and what
+    stands in it in the end. `layout` is whose rules they are, "fallback" for the policy's last section; `tried` are the
+    layouts before it; `closed` the rules whose needs were not met; `titles` what the sections are called.
+    """
+
+    ranked: Sequence[Standing]
+    layout: str
+    tried: tuple[str, ...]
+    closed: tuple[Rule, ...]
+    rules: tuple[Rule, ...]
+    shares: tuple[int, ...]
+    rows: Sequence[Sequence[Standing]]
+    dealt: Sequence[Sequence[Standing]]
+    places: Sequence[Sequence[Place]]
+    titles: tuple[str, ...]
+    explored: bool = False
+
+    def sections(self, policy: Policy) -> tuple[Section, ...]:
+        """The sections that are not empty."""
+        return tuple(
+            Section(rule.name, title, tuple(_match(place, rule.rule_id, policy.version) for place in places))
+            for rule, title, places in zip(self.rules, self.titles, self.places, strict=True)
+            if places
+        )
+
+
+def answer(candidates: Iterable[Candidate], understanding: Understanding, policy: Policy, ask: Ask) -> Answer:
+    """Make one answer; raises as `blend`."""
+    if ask.limit < 1:
+        raise ValueError(f"limit is {ask.limit}: give at least 1")
+    ranked = standings(list(candidates), understanding, policy, ask)
+    shown = [one for one in ranked if not one.refusal]
+    made = _seated(ranked, shown, understanding, policy, ask)
+    if ask.explore and not ask.refine and made.layout != "fallback" and explores(policy.exploration, ask.request_id):
+        return _explored(made, policy, ask)
+    return made
+
+
+def _seated(
+    ranked: Sequence[Standing], shown: Sequence[Standing], understanding: Understanding, policy: Policy, ask: Ask
+) -> Answer:
+    wish = Refinement.parse(ask.refine)
+    tried: list[str] = []
+    closed: list[Rule] = []
+    for name, rules in policy.chain(understanding.object_type, understanding.type_confidence):
+        opened = [rule for rule in rules if _is_open(rule, understanding)]
+        closed += [rule for rule in rules if rule not in opened]
+        led = _lead(opened, wish.kinds)
+        shares = tuple(hamilton([rule.share for rule in led], ask.limit))
+        seats = Seats(rows_of(led, shown), ask.limit, policy.diversity)
+        if wish.kinds:
+            seats.deal([ask.limit] * len(led), lambda one: one.candidate.item.kind in wish.kinds)
+        seats.deal(shares)
+        seats.deal([ask.limit] * len(led))
+        if seats.keys:
+            titles = tuple(_title(rule, understanding, policy.gates.annotation) for rule in led)
+            return _answer(ranked, name, tried, closed, led, shares, seats, titles)
+        tried.append(name)
+    last = policy.fallback
+    rule = Rule(f"fallback/{last.name}", last.name, last.title, None, (), (), 1.0, 0.0)
+    seats = Seats([shown], ask.limit, replace(policy.diversity, trade_off=1.0))
+    seats.deal([ask.limit])
+    return _answer(ranked, "fallback", tried, closed, [rule], (ask.limit,), seats, (last.title,))
+
+
+def _answer(
+    ranked: Sequence[Standing],
+    layout: str,
+    tried: Sequence[str],
+    closed: Sequence[Rule],
+    rules: Sequence[Rule],
+    shares: tuple[int, ...],
+    seats: Seats,
+    titles: tuple[str, ...],
+) -> Answer:
+    places = [[Place(one) for one in row] for row in seats.placed]
+    return Answer(
+        ranked, layout, tuple(tried), tuple(closed), tuple(rules), shares, seats.rows, seats.placed, places, titles
     )
 
 
-def _seat(table: _Table, rules: Sequence[Rule], ranked: Sequence[Candidate], wish: Refinement) -> None:
-    wanted = [_wanted(rule, ranked) for rule in rules]
-    everything = [table.limit] * len(rules)
-    if wish.kinds:
-        _deal(table, [[one for one in row if one.item.kind in wish.kinds] for row in wanted], everything)
-    _deal(table, wanted, _places([rule.share for rule in rules], table.limit))
-    _deal(table, wanted, everything)
+def _explored(made: Answer, policy: Policy, ask: Ask) -> Answer:
+    drawn = draw(policy.exploration, ask.request_id, made.rows, made.dealt, policy.max_per_group)
+    places = [
+        [Place(one) for one in stands[: len(stands) - len(chosen)]]
+        + [Place(one, 1.0 / len(pool), True) for one in chosen]
+        for stands, (chosen, pool) in zip(made.dealt, drawn, strict=True)
+    ]
+    return replace(made, places=places, explored=True)
 
 
-@dataclass(slots=True)
-class _Table:
-    """Who has been placed where: one answer in the making."""
-
-    limit: int
-    max_per_group: int
-    placed: dict[int, tuple[int, Candidate]] = field(default_factory=dict)  # item key -> (section, candidate)
-    groups: Counter[str] = field(default_factory=Counter)
-    filled: Counter[int] = field(default_factory=Counter)
-
-    def offer(self, section: int, candidate: Candidate) -> None:
-        """Place a candidate, unless the answer is full, the item is placed, or its group has its fill."""
-        group = candidate.item.group_id
-        full = len(self.placed) == self.limit or (group is not None and self.groups[group] == self.max_per_group)
-        if full or candidate.item_key in self.placed:
-            return
-        self.placed[candidate.item_key] = (section, candidate)
-        self.filled[section] += 1
-        if group is not None:
-            self.groups[group] += 1
-
-    def sections(self, ranked: Iterable[Candidate], count: int) -> list[list[Candidate]]:
-        """The candidates placed in each of `count` sections, in the order of `ranked`."""
-        rows: list[list[Candidate]] = [[] for _ in range(count)]
-        for one in ranked:
-            section, placed = self.placed.get(one.item_key, (0, None))
-            if placed is one:
-                rows[section].append(one)
-        return rows
-
-
-def _deal(table: _Table, wanted: Sequence[Sequence[Candidate]], places: Sequence[int]) -> None:
-    for section, (row, most) in enumerate(zip(wanted, places, strict=True)):
-        for candidate in row:
-            if table.filled[section] >= most:
-                break
-            table.offer(section, candidate)
-
-
-def _ranking(wish: Refinement) -> Rank:
-    """Best first, and total: no two different candidates rank alike."""
-
-    def rank(one: Candidate) -> tuple[object, ...]:
-        return (-one.score * _WISH ** wish.hits(one.item), -one.item.quality, one.item_key, one.source, one.reason)
-
-    return rank
+def _is_open(rule: Rule, understanding: Understanding) -> bool:
+    first = understanding.annotations[0].confidence if understanding.annotations else 0.0
+    return understanding.type_confidence >= rule.needs_type and first >= rule.needs_annotation
 
 
 def _lead(rules: Sequence[Rule], kinds: Sequence[str]) -> list[Rule]:
@@ -129,42 +174,22 @@ def _lead(rules: Sequence[Rule], kinds: Sequence[str]) -> list[Rule]:
     return sorted(rules, key=strangers) if kinds else list(rules)
 
 
-def _wanted(rule: Rule, ranked: Iterable[Candidate]) -> list[Candidate]:
-    return [
-        one
-        for one in ranked
-        if one.source in rule.sources and one.item.kind in rule.kinds and one.score >= rule.min_score
-    ]
-
-
-def _places(shares: Sequence[float], limit: int) -> list[int]:
-    """Whole places by share: largest remainder (Hamilton's method), ties to the earlier section."""
-    exact = [share * limit for share in shares]
-    places = [int(value + 1e-9) for value in exact]
-    left = limit - sum(places)
-    by_remainder = sorted(range(len(exact)), key=lambda at: (round(places[at] - exact[at], 9), at))
-    for at in by_remainder[:left]:
-        places[at] += 1
-    return places
-
-
-def _section(rule: Rule, taken: Iterable[Candidate], understanding: Understanding, policy: Policy) -> Section:
-    title = _title(rule, understanding, policy.gates.annotation)
-    return Section(rule.name, title, tuple(_match(one, rule.rule_id, policy.version) for one in taken))
-
-
 def _title(rule: Rule, understanding: Understanding, gate: float) -> str:
     if rule.tagged_title is None or not understanding.annotations or understanding.annotations[0].confidence < gate:
         return rule.title
     return rule.tagged_title.replace("{tag}", understanding.annotations[0].tag)
 
 
-def _match(one: Candidate, rule_id: str, version: str) -> Match:
-    return Match(one.item_key, one.item, one.score, Why(one.source, one.score, rule_id, version, one.reason))
-
-
-def _fallback(ranked: Iterable[Candidate], policy: Policy, limit: int) -> tuple[Section, ...]:
-    table = _Table(limit, policy.max_per_group)
-    _deal(table, [list(ranked)], [limit])
-    matches = tuple(_match(one, f"fallback/{policy.fallback.name}", policy.version) for _, one in table.placed.values())
-    return (Section(policy.fallback.name, policy.fallback.title, matches),) if matches else ()
+def _match(place: Place, rule_id: str, version: str) -> Match:
+    one = place.standing.candidate
+    why = Why(
+        source=one.source,
+        score=one.score,
+        rule=rule_id,
+        policy=version,
+        reason=one.reason,
+        value=place.standing.value,
+        propensity=place.propensity,
+        explored=place.explored,
+    )
+    return Match(one.item_key, one.item, place.standing.value, why)

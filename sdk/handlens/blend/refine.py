@@ -75,6 +75,11 @@ class Refinement:
         return cls(tuple(kinds), tuple(dict.fromkeys(others)), tuple(asked))
 
     @property
+    def terms(self) -> tuple[str, ...]:
+        """What to look for in texts: colours too, for "orange" is also a fruit."""
+        return (*self.words, *self.colours)
+
+    @property
     def breadth(self) -> int:
         """How many times as many neighbours as usual are to be looked at."""
         return _BREADTH if self.colours else 1

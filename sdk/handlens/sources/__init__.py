@@ -7,7 +7,19 @@
 from __future__ import annotations
 
 from handlens.sources.annotation import AnnotationSource
-from handlens.sources.base import Source, TextHit, TextSearch
+from handlens.sources.base import ItemLookup, Source, TextHit, TextSearch, suits_locale
+from handlens.sources.curated import CuratedSource
+from handlens.sources.object import ObjectSource
 from handlens.sources.visual import VisualSource
 
-__all__ = ["AnnotationSource", "Source", "TextHit", "TextSearch", "VisualSource"]
+__all__ = [
+    "AnnotationSource",
+    "CuratedSource",
+    "ItemLookup",
+    "ObjectSource",
+    "Source",
+    "TextHit",
+    "TextSearch",
+    "VisualSource",
+    "suits_locale",
+]

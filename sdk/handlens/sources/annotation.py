@@ -6,11 +6,9 @@ Rules:
   things. Words that the user typed pass the gate, but beside understood words with half weight: "red" on the photo of
   an apple asks for red apples, not for red tractors.
 * No kind of item crowds out another. Photos outnumber recipes in any catalogue; in one common list of the best forty
-  there would be no recipe left. So the catalogue is asked again without the kinds that had their part as long as its
-  answer is cut, and the candidates are taken from all kinds in turn.
-* Every word is asked for by itself. BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009) weighs
-  a word by its rarity in the catalogue, so that in a pack of food the word "orange" would count for nothing beside any
-  rare one. How much a word counts is its confidence; BM25 compares the items of one word, as a share of the best.
+  there would be no recipe left. So hits of a word, and then candidates, are taken from all kinds in turn.
+* Every word is asked for by itself. How much a word counts is its confidence; BM25 compares the items of one word, as a
+  share of the best.
 * A broader word ("fruit" behind "grapefruit") finds more, and is not what is meant: it counts half of the finer one.
 * Two facts that BM25 does not see lower a score: the item carries the word only lightly or in its text alone, and the
   item is of another type (a crane is a bird or a machine).
@@ -21,14 +19,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from handlens.blend.refine import Refinement
 from handlens.results import Annotation, Candidate, Query, Understanding
 from handlens.sources.base import TextHit, TextSearch, best_first, suits_locale
-from handlens.wire.item import KINDS, Item
+from handlens.wire.item import Item, in_turn
 
 __all__ = ["AnnotationSource"]
 
@@ -36,10 +34,10 @@ __all__ = ["AnnotationSource"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Factors:
     mention: float = 0.5  # an item that carries the word in its text alone, beside one whose tag it is
-    broader: float = 0.5  # a word that stands behind a less sure one, which is finer, beside that one
+    broader: float = 0.5  # a broad word, beside the finer ones that go with it
     wish: float = 0.5  # a word of `refine`, beside words that were understood
     other_type: float = 0.5  # an item of another type than the object's, when that is certain
-    most_terms: int = 8  # words searched: the surest; each costs one search or more
+    most_terms: int = 8  # words searched: the surest; each costs one search
 
 
 _FACTORS = _Factors()
@@ -49,28 +47,26 @@ _CACHED_TERMS = 64  # words whose hits are kept: a camera shows the same things 
 class AnnotationSource:
     """Offers items found by the annotations of at least `gate` confidence, and by the words of ``query.refine``.
 
-    `packs` narrows the search to some packs of the catalogue; empty means all. The hits of the words searched last are
-    kept: make a new source when the catalogue changes.
+    The hits of the words searched last are kept: make a new source when the catalogue changes.
     """
 
     name = "annotation"
 
-    def __init__(self, catalogue: TextSearch, *, gate: float = 0.25, packs: Sequence[str] = ()) -> None:
+    def __init__(self, catalogue: TextSearch, *, gate: float = 0.25) -> None:
         self._catalogue = catalogue
         self._gate = gate
-        self._packs = tuple(packs)
         self._hits = functools.lru_cache(_CACHED_TERMS)(self._find_hits)
 
     def candidates(self, query: Query) -> list[Candidate]:
         """The hits as candidates, best first."""
-        found: defaultdict[int, list[Candidate]] = defaultdict(list)
+        found: defaultdict[str, list[Candidate]] = defaultdict(list)
         for term, weight in self._terms(query).items():
             for one in self._offers(term, weight, query):
-                found[one.item_key].append(one)
-        return _in_turn(best_first(map(_joined, found.values())), query.limit)
+                found[one.item.item_id].append(one)
+        return in_turn(best_first(map(_joined, found.values())), lambda one: one.item.kind, query.limit)
 
     def _terms(self, query: Query) -> dict[str, float]:
-        wished = Refinement.parse(query.refine).words
+        wished = Refinement.parse(query.refine).terms
         notes = query.understanding.annotations
         understood = _weights([note for note in notes if note.confidence >= self._gate])
         terms = {**dict.fromkeys(wished, _FACTORS.wish if understood else 1.0), **understood}
@@ -82,27 +78,16 @@ class AnnotationSource:
         return (_candidate(hit, term, weight * hit.score / best, query) for hit in hits)
 
     def _find_hits(self, term: str, limit: int, locale: str) -> list[TextHit]:
-        """Hits of one word: of each kind its part of the limit, or all there are."""
-        found: dict[int, TextHit] = {}
-        part = math.ceil(limit / len(KINDS))
-        wanted: Sequence[str] = KINDS
-        while wanted:
-            hits = self._catalogue.search_text({term: 1.0}, limit=limit, packs=self._packs, locale=locale, kinds=wanted)
-            found.update((hit.item_key, hit) for hit in hits)
-            counts = Counter(hit.item.kind for hit in found.values())
-            # A cut answer has at least one kind that got its part, so each round asks for fewer kinds.
-            wanted = [kind for kind in wanted if counts[kind] < part] if len(hits) >= limit else ()
-        return [hit for hit in found.values() if suits_locale(hit.item, locale)]
+        hits = self._catalogue.search_text(term, limit=limit, locale=locale)
+        return [hit for hit in hits if suits_locale(hit.item, locale)]
 
 
-def _weights(notes: Iterable[Annotation]) -> dict[str, float]:
-    """How much each understood word counts: its confidence, but a broader word less than the finer ones before it."""
-    weights: dict[str, float] = {}
-    least = 1.0
-    for note in notes:
-        weights[note.tag] = note.confidence if note.confidence <= least else least * _FACTORS.broader
-        least = min(least, note.confidence)
-    return weights
+def _weights(notes: Sequence[Annotation]) -> dict[str, float]:
+    """How much each understood word counts: its confidence, but a broad word less than any finer one."""
+    finer = min((note.confidence for note in notes if not note.is_broad), default=1.0)
+    return {
+        note.tag: min(note.confidence, finer) * _FACTORS.broader if note.is_broad else note.confidence for note in notes
+    }
 
 
 def _candidate(hit: TextHit, term: str, share: float, query: Query) -> Candidate:
@@ -125,13 +110,3 @@ def _joined(offers: Sequence[Candidate]) -> Candidate:
         return offers[0]
     strongest = min(offers, key=lambda one: (-one.score, one.reason))
     return replace(strongest, score=1.0 - math.prod(1.0 - one.score for one in offers))
-
-
-def _in_turn(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """The best of each kind, the second best of each kind... up to the limit; best first."""
-    counts: Counter[str] = Counter()
-    turns: dict[int, int] = {}
-    for one in candidates:
-        turns[one.item_key] = counts[one.item.kind]
-        counts[one.item.kind] += 1
-    return best_first(sorted(candidates, key=lambda one: turns[one.item_key])[:limit])

@@ -6,6 +6,7 @@ Rules of every source (one suite in ``tests/sdk/test_sources.py`` holds them all
 * Scores are 0..1 and compare within the source only; the reason is for people.
 * Items of another language than ``query.locale`` are left out; items of no language suit everybody.
 * The same query and catalogue give the same candidates. A source that has nothing to go by offers nothing.
+* Nothing is decided by an item's key: keys differ between a device and the server, item ids do not.
 
 Sources know protocols, not the device's store: the server brings its own catalogue.
 """
@@ -18,7 +19,7 @@ from typing import Protocol
 from handlens.results import Candidate, Query
 from handlens.wire.item import Item
 
-__all__ = ["Source", "TextHit", "TextSearch", "best_first", "suits_locale"]
+__all__ = ["ItemLookup", "Source", "TextHit", "TextSearch", "best_first", "suits_locale"]
 
 
 class Source(Protocol):
@@ -35,7 +36,7 @@ class Source(Protocol):
 
 
 class TextHit(Protocol):
-    """An item found by a word; `score` is BM25, above 0, large is good, comparable within one search."""
+    """An item found by a word; `score` is above 0, large is good, and the same in whatever catalogue the item is."""
 
     @property
     def item_key(self) -> int: ...
@@ -48,16 +49,19 @@ class TextHit(Protocol):
 class TextSearch(Protocol):
     """A catalogue that finds items by words in their tags, titles and texts."""
 
-    def search_text(
-        self,
-        terms: Mapping[str, float],
-        *,
-        limit: int,
-        packs: Sequence[str] = (),
-        locale: str = "",
-        kinds: Sequence[str] = (),
-    ) -> Sequence[TextHit]:
-        """The best `limit` items for weighted words or phrases; empty `packs`, `locale` or `kinds` do not narrow."""
+    def search_text(self, term: str, *, limit: int, locale: str = "") -> Sequence[TextHit]:
+        """The best `limit` items for a word or phrase, of all kinds in turn, each item once; best first.
+
+        In turn: the best of each kind, then the second best of each... An empty `locale` does not narrow.
+        """
+        ...
+
+
+class ItemLookup(Protocol):
+    """A catalogue that knows its items by their ids."""
+
+    def items_by_id(self, item_ids: Sequence[str]) -> Mapping[str, tuple[int, Item]]:
+        """Key and item of each of `item_ids`; those that the catalogue has not are left out."""
         ...
 
 
@@ -67,8 +71,8 @@ def suits_locale(item: Item, locale: str) -> bool:
 
 
 def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Candidates by score, ties by key, each item once by its best score."""
-    best: dict[int, Candidate] = {}
-    for one in sorted(candidates, key=lambda one: (-one.score, one.item_key, one.reason)):
-        best.setdefault(one.item_key, one)
+    """Candidates by score, ties by item id, each item once by its best score."""
+    best: dict[str, Candidate] = {}
+    for one in sorted(candidates, key=lambda one: (-one.score, one.item.item_id, one.item_key, one.reason)):
+        best.setdefault(one.item.item_id, one)
     return list(best.values())

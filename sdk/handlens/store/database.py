@@ -37,6 +37,8 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
 def require_whole_pages(path: Path) -> None:
     """Refuse a file that ends within a page. SQLite would fill it up with zeros, or take it for empty.
 
+    A power cut while the log is copied into the file may leave such an end, too: then the log has that page, whole.
+
     Raises:
         StoreCorruptError: it was cut short.
     """
@@ -45,8 +47,13 @@ def require_whole_pages(path: Path) -> None:
     # Bytes 16 and 17 are the page size, big-endian, 1 for 65,536 (sqlite.org/fileformat2.html, "The Database Header").
     page = int.from_bytes(header[16:18], "big") if len(header) == _HEADER_BYTES else 0
     page = 65_536 if page == 1 else page
-    if size and (not page or (header.startswith(_MAGIC) and size % page)):
+    if size and not _has_log(path) and (not page or (header.startswith(_MAGIC) and size % page)):
         raise StoreCorruptError(f"the store {path} is damaged (it is cut short): {REINSTALL}")
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.is_file() and log.stat().st_size > 0
 
 
 @contextmanager
@@ -67,8 +74,8 @@ def translated(path: Path) -> Iterator[None]:
 def _remedy(message: str) -> str:
     if "locked" in message:
         return "another process is writing to it, try again when it is done"
-    if "full" in message:
-        return "make room on the disk"
+    if "full" in message or "disk I/O" in message:  # a full disk has no room for the log's index either
+        return "make room on the disk or, if there is, check the disk"
     if "no such" in message:
         return f"its tables are not those of handlens, {REINSTALL}"
-    return "check that its folder exists and may be written"
+    return "check that its folder exists and may be written, or choose another data_dir"

@@ -19,14 +19,13 @@ class ItemFilter:
     packs: tuple[str, ...] = ()
     locale: str = ""
     audience: str = ""
-    kinds: tuple[str, ...] = ()
 
     def where(self) -> tuple[str, list[str]]:
         """An SQL condition on the table `items`, and its parameters."""
         conditions, values = ["1"], list[str]()
         locales = (self.locale, self.locale.partition("-")[0], "") if self.locale else ()
         audiences = (self.audience, "all") if self.audience else ()
-        wanted = {"pack": self.packs, "kind": self.kinds, "locale": locales, "audience": audiences}
+        wanted = {"pack": self.packs, "locale": locales, "audience": audiences}
         for column, allowed in wanted.items():
             if allowed:
                 conditions.append(f"items.{column} IN ({marks(allowed)})")

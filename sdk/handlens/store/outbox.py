@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -130,6 +130,17 @@ class Outbox:
                 "DELETE FROM refused WHERE rowid NOT IN (SELECT rowid FROM refused ORDER BY rowid DESC LIMIT ?)",
                 (_MAX_REFUSED,),
             )
+
+    def change(self, changed: Callable[[str], str | None]) -> None:
+        """Put `changed(line)` in place of the line of every event that waits; None removes the event. All or none."""
+        with self._write() as db:
+            for number, line in db.execute("SELECT number, line FROM events").fetchall():
+                text = changed(line)
+                if text is None:
+                    db.execute("DELETE FROM events WHERE number = ?", (number,))
+                elif text != line:
+                    db.execute("UPDATE events SET line = ? WHERE number = ?", (text, number))
+            fault_point("outbox.change")
 
     def count(self) -> int:
         """How many events wait."""

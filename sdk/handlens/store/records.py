@@ -41,23 +41,20 @@ class Slot:
 
 
 class StoredPart(NamedTuple):
-    """What a vector stands for: an item, and the part of the item's picture that was embedded."""
+    """What a vector stands for: an item, the part of the item's picture that was embedded, and the vector's code."""
 
     item_key: int
     item: Item
     box: Box
+    code: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TextHit:
-    """An item that a text search found.
-
-    `tag` is the term that counted most; `score` is above 0, large is good, comparable within one search.
-    """
+    """An item that a text search found; `score` is above 0, large is good (see `handlens.store.texts`)."""
 
     item_key: int
     item: Item
-    tag: str
     score: float
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from handlens.errors import DecodeError
 from handlens.geometry import Box
 from handlens.store.records import PackState
-from handlens.store.schema import BETWEEN_TAGS
+from handlens.store.schema import BETWEEN_TAGS, kind_word
 from handlens.wire.item import Item
 from handlens.wire.pack import (
     NO_ROWS,
@@ -165,11 +165,8 @@ class RowTable:
         thumbnails = [(key, upsert.row.thumbnail) for key, upsert in keyed if upsert.row.thumbnail]
         self._db.executemany("INSERT INTO thumbnails VALUES (?, ?)", thumbnails)
         self._db.executemany(
-            "INSERT INTO texts (rowid, title, text, tags) VALUES (?, ?, ?, ?)",
-            [
-                (key, upsert.row.item.title, upsert.row.item.text, BETWEEN_TAGS.join(upsert.row.item.annotations))
-                for key, upsert in keyed
-            ],
+            "INSERT INTO texts (rowid, title, text, tags, kind) VALUES (?, ?, ?, ?, ?)",
+            [(key, *_texts(upsert.row.item)) for key, upsert in keyed],
         )
         self._items += len(keyed)
         self._vectors += len(vectors)
@@ -202,6 +199,10 @@ def _row_text(db: sqlite3.Connection, item_key: int) -> bytes:
     embeddings = tuple(ItemEmbedding(Box(*part[:4]), part[4]) for part in parts)
     row = PackRow(Item.from_dict(json.loads(record)), embeddings, b"" if thumbnail is None else thumbnail[0])
     return encode_row(row, record=record)
+
+
+def _texts(item: Item) -> tuple[str, str, str, str]:
+    return item.title, item.text, BETWEEN_TAGS.join(item.annotations), kind_word(item.kind)
 
 
 def _item_values(key: int, pack: str, upsert: PackUpsert) -> tuple[Any, ...]:

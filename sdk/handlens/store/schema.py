@@ -9,6 +9,7 @@ Rules:
 * `undo` holds, for each item that the last release changed, the row it had before (NULL: none), `former_packs` the
   packs as they were, `former_documents` and `former_slots` the rest: together the previous release, until the next one.
 * `texts` (FTS5) has one row an item, under the item's key. It is written where `items` is written, in one transaction.
+  Its column `kind` holds `kind_word` alone, so that the matches of one kind are found without touching the others.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from pathlib import Path
 
 from handlens.errors import NotReadyError, StoreCorruptError, StoreVersionError
 
-__all__ = ["BETWEEN_TAGS", "BM25", "create", "require_current"]
+__all__ = ["BETWEEN_TAGS", "create", "kind_word", "require_current"]
 
 _APPLICATION_ID = 0x484C4E53  # "HLNS"
-_VERSION = 2
+_VERSION = 3
 
-BM25 = "bm25(texts, 4.0, 1.0, 6.0)"  # weights of title, text and tags; small is good
 BETWEEN_TAGS = " zqz "  # a word nobody searches: without it a phrase could match across two tags
 
 _TABLES = """
@@ -43,13 +43,14 @@ CREATE TABLE items (
     kind TEXT NOT NULL, object_type TEXT NOT NULL, locale TEXT NOT NULL, audience TEXT NOT NULL, quality REAL NOT NULL,
     record TEXT NOT NULL, digest BLOB NOT NULL, UNIQUE (pack, item_id)
 );
+CREATE INDEX items_by_id ON items (item_id);
 CREATE TABLE vectors (
     vector_id INTEGER PRIMARY KEY AUTOINCREMENT, item_key INTEGER NOT NULL REFERENCES items ON DELETE CASCADE,
     x_min REAL NOT NULL, y_min REAL NOT NULL, x_max REAL NOT NULL, y_max REAL NOT NULL, code BLOB NOT NULL
 );
 CREATE INDEX vectors_by_item ON vectors (item_key);
 CREATE TABLE thumbnails (item_key INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, webp BLOB NOT NULL);
-CREATE VIRTUAL TABLE texts USING fts5 (title, text, tags, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE texts USING fts5 (title, text, tags, kind, tokenize = 'porter unicode61 remove_diacritics 2');
 CREATE TABLE documents (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE former_documents (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE slots (
@@ -59,6 +60,11 @@ CREATE TABLE former_slots (
     slot TEXT PRIMARY KEY, file TEXT NOT NULL, sha256 TEXT NOT NULL, meta TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+
+
+def kind_word(kind: str) -> str:
+    """The word that stands for a kind in the column `kind`."""
+    return f"zq{kind.replace('_', '')}"
 
 
 def create(db: sqlite3.Connection) -> None:

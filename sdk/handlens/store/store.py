@@ -18,11 +18,10 @@ Rules:
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ from handlens.store.database import REINSTALL, connect, require_whole_pages, tra
 from handlens.store.filters import ItemFilter, marks
 from handlens.store.records import PackState, Slot, StoredPart, StoreStats, TextHit
 from handlens.store.rows import proved_digest
+from handlens.store.texts import find_text
 from handlens.store.writer import Writer
 from handlens.wire.fields import load_object
 from handlens.wire.item import Item
@@ -218,41 +218,49 @@ class Store:
         return found
 
     def search_text(
-        self,
-        terms: Mapping[str, float],
-        *,
-        limit: int,
-        packs: Sequence[str] = (),
-        locale: str = "",
-        audience: str = "",
-        kinds: Sequence[str] = (),
+        self, term: str, *, limit: int, packs: Sequence[str] = (), locale: str = "", audience: str = ""
     ) -> list[TextHit]:
-        """Items whose title, text or tags hold one of `terms` (word or phrase -> weight), best first.
+        """Items whose title, text or tags hold a word or phrase: the best `limit`, of all kinds in turn, best first.
 
-        An item's score is the sum, over the terms it holds, of weight x BM25 (Robertson and Zaragoza, "The
-        Probabilistic Relevance Framework: BM25 and Beyond", 2009; as FTS5 computes it, tags above title above text).
-        Each term contributes its best 4 x `limit` items. Words are compared by their English stem, without case and
-        accents.
+        Scored as `handlens.store.texts` says. Words are compared by their English stem, without case and accents.
 
         Raises:
             UnknownPackError: one of `packs` is not installed.
-            ValueError: `limit` is below 1, or a weight is not a finite number of at least 0.
+            ValueError: `limit` is below 1.
         """
-        _check_terms(terms, limit)
-        with self._reading:
+        if limit < 1:
+            raise ValueError(f"limit is {limit}: ask for at least 1 item")
+        with self._one_state():
             self._require_known(packs)
-            where, values = ItemFilter(tuple(packs), locale, audience, tuple(kinds)).where()
-            scores: defaultdict[int, dict[str, float]] = defaultdict(dict)
-            for term, weight in terms.items():
-                for item_key, rank in self._match(term, where, values, 4 * limit) if weight > 0 else ():
-                    scores[item_key][term] = -rank * weight
-            best = sorted(scores, key=lambda item_key: (-sum(scores[item_key].values()), item_key))[:limit]
-            items = self._items_by_key(best)
-        return [
-            TextHit(item_key, items[item_key], _strongest(scores[item_key]), sum(scores[item_key].values()))
-            for item_key in best
-            if item_key in items
-        ]
+            found = find_text(self._fetch, term, ItemFilter(tuple(packs), locale, audience), limit)
+            items = self._items_by_key([hit.key for hit in found])
+        return [TextHit(hit.key, items[hit.key], hit.score) for hit in found if hit.key in items]
+
+    def items_by_id(self, item_ids: Sequence[str], *, packs: Sequence[str] = ()) -> dict[str, tuple[int, Item]]:
+        """Key and item of each of `item_ids`; those that are not held are left out.
+
+        Raises:
+            UnknownPackError: one of `packs` is not installed.
+        """
+        self._require_known(packs)
+        where, values = ItemFilter(packs=tuple(packs)).where()
+        rows: list[Any] = []
+        for start in range(0, len(item_ids), _KEYS_A_QUERY):
+            part = item_ids[start : start + _KEYS_A_QUERY]
+            query = f"SELECT item_id, min(item_key) FROM items WHERE item_id IN ({marks(part)}) AND {where}"
+            rows += self._fetch(f"{query} GROUP BY item_id", [*part, *values])
+        with self._reading:
+            items = self._items_by_key([key for _, key in rows])
+        return {item_id: (key, items[key]) for item_id, key in rows if key in items}
+
+    def codes_of(self, item_keys: Sequence[int]) -> dict[int, list[tuple[Box, bytes]]]:
+        """Box and int8 code of every part of the items under `item_keys`."""
+        found: defaultdict[int, list[tuple[Box, bytes]]] = defaultdict(list)
+        for key, *edges, code in self._fetch_many(
+            "SELECT item_key, x_min, y_min, x_max, y_max, code FROM vectors WHERE item_key", list(item_keys)
+        ):
+            found[key].append((Box(*edges), code))
+        return dict(found)
 
     def thumbnail(self, item_key: int) -> bytes | None:
         """The item's thumbnail (WebP), or None."""
@@ -298,6 +306,17 @@ class Store:
         return rows
 
     @contextmanager
+    def _one_state(self) -> Iterator[None]:
+        """The queries inside see one state of the store, whatever is committed meanwhile."""
+        with self._reading:
+            self._fetch("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:  # a damaged file ends it by itself
+                    self._fetch("COMMIT")
+
+    @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         with translated(self._path), closing(connect(self._path)) as db:
             db.execute("BEGIN")
@@ -321,10 +340,10 @@ class Store:
 
     def _find_parts(self, vector_ids: Sequence[int]) -> dict[int, StoredPart]:
         rows = self._fetch_many(
-            "SELECT vector_id, item_key, x_min, y_min, x_max, y_max FROM vectors WHERE vector_id", vector_ids
+            "SELECT vector_id, item_key, code, x_min, y_min, x_max, y_max FROM vectors WHERE vector_id", vector_ids
         )
         items = self._items_by_key([row[1] for row in rows])
-        return {row[0]: StoredPart(row[1], items[row[1]], Box(*row[2:])) for row in rows if row[1] in items}
+        return {row[0]: StoredPart(row[1], items[row[1]], Box(*row[3:]), row[2]) for row in rows if row[1] in items}
 
     def _items_by_key(self, keys: Sequence[int]) -> dict[int, Item]:
         missing = [key for key in dict.fromkeys(keys) if key not in self._items]
@@ -334,17 +353,6 @@ class Store:
         self._items.update(items)  # last in the dictionary: the least recently used are dropped first
         _make_room(self._items, _CACHED_ITEMS)
         return items
-
-    def _match(self, term: str, where: str, values: Sequence[str], limit: int) -> list[tuple[int, float]]:
-        # A quoted string is one phrase to FTS5, whatever it holds; a quote is doubled, and NUL would end the text.
-        plain = term.encode("utf-8", "replace").decode().replace("\0", " ")
-        phrase = '"' + plain.replace('"', '""') + '"'
-        return self._fetch(
-            # Named as a function, BM25 is computed once a row; the hidden column `rank` costs a second search.
-            f"SELECT texts.rowid, {schema.BM25} AS score FROM texts JOIN items ON items.item_key = texts.rowid "
-            f"WHERE texts MATCH ? AND {where} ORDER BY score LIMIT ?",
-            [phrase, *values, limit],
-        )
 
     def _parse(self, item_key: int, record: str) -> Item:
         try:
@@ -387,18 +395,6 @@ def _require_file(data_dir: Path, path: Path, *, create: bool) -> None:
 def _create_if_empty(db: sqlite3.Connection) -> None:
     if not db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()[0]:
         schema.create(db)
-
-
-def _check_terms(terms: Mapping[str, float], limit: int) -> None:
-    if limit < 1:
-        raise ValueError(f"limit is {limit}: ask for at least 1 item")
-    for term, weight in terms.items():
-        if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"the weight of {term!r} is {weight}: it must be a finite number of at least 0")
-
-
-def _strongest(parts: Mapping[str, float]) -> str:
-    return max(parts, key=lambda term: parts[term])
 
 
 def _make_room(cache: dict[Any, Any], size: int) -> None:

@@ -21,6 +21,10 @@ from handlens.wire.pack import NO_ROWS, PackChange, PackDelete, PackHeader, pars
 
 __all__ = ["Writer"]
 
+_RETURNING = """
+SELECT count(*) FROM undo WHERE line IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM items WHERE items.pack = undo.pack AND items.item_id = undo.item_id)
+"""
 _STATE = "pack, sequence, as_of, space, dim, items, vectors, digest"
 
 
@@ -43,8 +47,10 @@ class Writer:
         for table in ("undo", "former_packs", "former_documents", "former_slots"):
             self._db.execute(f"DELETE FROM {table}")
 
-    def go_back(self) -> None:
+    def go_back(self) -> int:
         """Bring the former release back: its packs that are still held, its documents and its slots.
+
+        Returns how many items are there again that the release which is left had removed.
 
         Raises:
             NotReadyError: there is no former release.
@@ -52,6 +58,7 @@ class Writer:
         """
         if not self._db.execute("SELECT EXISTS (SELECT 1 FROM former_documents)").fetchone()[0]:
             raise NotReadyError("there is no former release to go back to: it is kept from one sync to the next only")
+        returning = int(self._db.execute(_RETURNING).fetchone()[0])
         former = self._states("former_packs")
         for pack in self._states("packs"):
             if pack not in former:
@@ -64,6 +71,7 @@ class Writer:
         self.forget()
         self._count("texts")
         self._next_generation()
+        return returning
 
     def apply(
         self, header: PackHeader, changes: Iterable[PackChange], *, progress: Callable[[int], None] | None = None
@@ -92,6 +100,23 @@ class Writer:
         _require_promised(header, state)
         self._set_state(state)
         self._next_generation()
+
+    def merge(self, header: PackHeader, changes: Iterable[PackChange]) -> PackState:
+        """Make changes that no release promised, and note the state that comes of them; `header` names the pack, its
+        new sequence, and its embedding space. What the header counts is not looked at.
+
+        Raises:
+            DecodeError: an item comes twice, a code has another length or is zero.
+        """
+        held = self._states("packs").get(header.pack)
+        if held is None:
+            self._set_state(PackState(header.pack, 0, header.as_of, header.space, header.dim, 0, 0, NO_ROWS))
+        table = RowTable(self._db, header.pack, header.dim, held, keep=None)
+        table.apply(changes, lambda done: None)
+        state = PackState(header.pack, header.sequence, header.as_of, header.space, header.dim, *table.summary())
+        self._set_state(state)
+        self._next_generation()
+        return state
 
     def drop_pack(self, pack: str) -> None:
         """Remove a pack and all its rows, here and in the former release.

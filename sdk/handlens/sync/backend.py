@@ -1,4 +1,5 @@
-"""What a device asks of the server besides releases: to be known, to take its events, to forget it.
+"""What a device asks of the server besides releases: to be known, to take its events, to search
+for it, to forget it.
 
 Rules:
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend"]
 
+_EVENTS = {"Content-Encoding": "gzip", "Content-Type": "application/x-ndjson"}
+_JSON = {"Content-Type": "application/json"}
 _REFUSING = {"device-revoked", "device-over-limit", "enrolment-refused"}
 
 
@@ -71,11 +74,21 @@ class Backend:
             progress("events", min(sent, total), total)
         return sent
 
-    def _authorised(self, method: str, path: str, body: bytes) -> Mapping[str, Any]:
-        answer = self._call(method, path, token=self._token(), body=body)
+    def search(self, query: bytes) -> Mapping[str, Any]:
+        """The server's answer to a search, as JSON.
+
+        Raises:
+            DownloadError: not now, or never for this query. DeviceError: the server refuses this device.
+        """
+        return self._authorised("POST", "/v1/search", query, _JSON)
+
+    def _authorised(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str] = _EVENTS
+    ) -> Mapping[str, Any]:
+        answer = self._call(method, path, token=self._token(), body=body, headers=headers)
         if answer.status == 401:
             self._outbox.set_notes(device_id=None, token=None, rotate_after=None)
-            answer = self._call(method, path, token=self._token(), body=body)
+            answer = self._call(method, path, token=self._token(), body=body, headers=headers)
         if answer.status != 200:
             raise _failure(answer)
         return _object(answer)
@@ -112,11 +125,11 @@ class Backend:
         fault_point("token.kept")
         return token
 
-    def _call(self, method: str, path: str, *, token: str, body: bytes = b"") -> BaseHTTPResponse:
-        headers = {"Authorization": f"Bearer {token}"}
-        if body:
-            headers |= {"Content-Encoding": "gzip", "Content-Type": "application/x-ndjson"}
-        answer = self._transport.request(method, path, headers=headers, body=body, retries=_once_more())
+    def _call(
+        self, method: str, path: str, *, token: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> BaseHTTPResponse:
+        sent = {"Authorization": f"Bearer {token}", **(headers or {})}
+        answer = self._transport.request(method, path, headers=sent, body=body, retries=_once_more())
         self._transport.usage.received += len(answer.data)
         return answer
 
@@ -125,7 +138,10 @@ def _once_more() -> Any:
     """Retries for calls: not after 429, whose pause may last until tomorrow."""
     import urllib3
 
-    return urllib3.Retry(
+    class Calls(urllib3.Retry):
+        RETRY_AFTER_STATUS_CODES = frozenset({503})
+
+    return Calls(
         total=2,
         redirect=0,
         status_forcelist=(502, 503, 504),
@@ -138,12 +154,17 @@ def _once_more() -> Any:
     )
 
 
-def _object(answer: BaseHTTPResponse) -> Mapping[str, Any]:
+def _parsed(answer: BaseHTTPResponse) -> Mapping[str, Any] | None:
     try:
         values = json.loads(answer.data)
     except ValueError:
-        values = None
-    if not isinstance(values, dict):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _object(answer: BaseHTTPResponse) -> Mapping[str, Any]:
+    values = _parsed(answer)
+    if values is None:
         raise DownloadError(
             "a web page came in place of the server's answer: this network may want a login, or server_url is not a "
             "handlens server"
@@ -157,8 +178,9 @@ def _refused(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _failure(answer: BaseHTTPResponse) -> Exception:
-    problem = _object(answer)
+    problem = _object(answer) if answer.status < 400 else _parsed(answer) or {}  # a proxy's error page is no JSON
     detail = f"{problem.get('detail') or problem.get('title') or 'no reason given'}"
     if problem.get("code") in _REFUSING or answer.status in (401, 403):
         return DeviceError(f"the server refuses this device ({detail})")
-    return HTTPStatusError(f"the server answered {answer.status} ({detail}): try again later", answer.status)
+    remedy = "try again later" if problem.get("retryable", True) else "asking again will not help"
+    return HTTPStatusError(f"the server answered {answer.status} ({detail}): {remedy}", answer.status)

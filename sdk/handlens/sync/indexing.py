@@ -4,14 +4,15 @@ Rules:
 
 1. An index file is never downloaded and never trusted: its slot in the store says which generation of the vectors it
    was built from and what its SHA-256 is.
-2. A new file is written beside the old one, from it where little changed; one row of the store switches;
-   then the old file is deleted.
+2. A new file is written beside the old one, under a name that no file had before, from it where little changed; one
+   row of the store switches; then the old file is deleted.
 3. The store's vectors can always answer by exact search. Whenever the HNSW file cannot serve, exact search does, and
    `OpenIndex.reason` says why.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def build_index(
     add_codes(index, ids[fresh], codes[fresh], progress=lambda done: progress("index", done, len(fresh)))
     folder = data_dir / "index"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{generation}.hnsw"
+    path = folder / f"{generation}-{secrets.token_hex(4)}.hnsw"
     fault_point("index.save")
     sha256 = index.save(path)
     fault_point("index.saved")

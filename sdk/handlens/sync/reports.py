@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Progress", "SyncReport", "no_progress"]
+__all__ = ["Progress", "RollbackReport", "SyncReport", "no_progress"]
 
 Progress = Callable[[str, int, int], None]  # step, done, total
 
@@ -37,6 +37,25 @@ class SyncReport:
     events_sent: int = 0
     events_waiting: int = 0
     events_error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackReport:
+    """Where a device went back to, and from which release.
+
+    `returned` counts items that are shown again, because only the release that was left had removed them: among them
+    may be some that the operator withdrew. They go with the next release.
+    """
+
+    name: str
+    serial: int
+    as_of: str
+    left: str
+    returned: int
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""

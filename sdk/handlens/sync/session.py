@@ -15,8 +15,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,14 +39,15 @@ from handlens.sync.download import Downloads
 from handlens.sync.indexing import INDEX_SLOT
 from handlens.sync.models import is_whole, model_folder, models_of, remove_other_models
 from handlens.sync.plan import Plan, choose_packs, make_plan
-from handlens.sync.reports import Progress, SyncReport
+from handlens.sync.reports import Progress, RollbackReport, SyncReport
 from handlens.sync.transport import Transport
 from handlens.sync.trust import TrustedRepository
 from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, Release, ReleaseFile
 
-__all__ = ["LEFT", "Wish", "go_back", "held_release", "locked", "sync_release"]
+__all__ = ["LEFT", "Wish", "checked_at", "go_back", "held_release", "locked", "note_check", "sync_release"]
 
 LEFT = "left_release"  # the document that names the serial that this device went back from
+_CHECKED = "checked"  # the empty file whose time says when a sync last ended well
 _ROOM_FACTOR = 8  # bytes that the store and its journal grow by for each compressed byte of a pack, measured below 6
 _ROOM_RESERVE = 20_000_000  # bytes that stay free
 
@@ -65,14 +67,23 @@ def locked(data_dir: Path) -> Iterator[None]:
     """Hold the store's sync lock.
 
     Raises:
-        BusyError: another process has it.
+        BusyError: another process has it. SyncError: the folder cannot be written.
     """
+    lock = FileLock(data_dir / "sync.lock", timeout=0)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(data_dir / "sync.lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise BusyError(f"another process is syncing {data_dir}: try again when it is done") from error
+    except OSError as error:
+        raise SyncError(
+            f"the folder {data_dir} cannot be used ({error.strerror}): choose another data_dir, or get the right to "
+            "write there"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sync_release(
@@ -120,7 +131,7 @@ def sync_release(
     return _counted(report, transport, changed=True, changes=changes)
 
 
-def go_back(store: Store, data_dir: Path) -> Release:
+def go_back(store: Store, data_dir: Path) -> RollbackReport:
     """Bring the former release back; the caller holds the lock. The next sync leaves out the one that was left.
 
     Raises:
@@ -128,7 +139,7 @@ def go_back(store: Store, data_dir: Path) -> Release:
     """
     current, index = held_release(store), store.slot(INDEX_SLOT)
     with store.write() as writer:
-        writer.go_back()
+        returned = writer.go_back()
         if index is not None:  # the file of the former release is gone, this one is the quickest to bring up to date
             writer.set_slot(INDEX_SLOT, index.file, index.sha256, index.meta)
         if current is not None:
@@ -139,7 +150,23 @@ def go_back(store: Store, data_dir: Path) -> Release:
     for kind, model in models_of(release).items():
         if not is_whole(data_dir / model_folder(kind, model), model):
             raise SyncError(f"the {kind} of release {release.name!r} is damaged: sync again")
-    return release
+    left = "" if current is None else current.name
+    return RollbackReport(release.name, release.serial, release.as_of, left, returned)
+
+
+def note_check(data_dir: Path) -> None:
+    """Note that the server was asked just now, by the time of an empty file: nothing has to be written to be told."""
+    with suppress(OSError):  # a full disk: only the note is missing
+        (data_dir / _CHECKED).touch()
+
+
+def checked_at(data_dir: Path) -> str:
+    """When the server was last asked with success (ISO 8601, UTC), or an empty text."""
+    try:
+        seconds = (data_dir / _CHECKED).stat().st_mtime
+    except OSError:
+        return ""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def held_release(store: Store) -> Release | None:

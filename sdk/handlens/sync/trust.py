@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # documented there, defined in _payload
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # documented there, defined in _payload
+    Metadata,
+    Root,
+    TargetFile,
+)
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -101,12 +105,13 @@ class TrustedRepository:
 def choose_anchor(trust_dir: Path, given: Path | None, offered: Callable[[], bytes] | None) -> bytes:
     """The root that trust begins with: the one kept, else `given`, else what a folder offers.
 
-    A `given` root that is none of those known here begins anew: an app update after a lost key brings one.
+    A `given` root that is none of those known here begins anew: an app update after a lost key brings one. What is no
+    root, signed by its own keys, takes nothing away from the trust that is there.
 
     Raises:
-        SyncError: there is none, or `given` cannot be read.
+        SyncError: there is none, or `given` cannot be read. SignatureError: `given`, or what is offered, is no root.
     """
-    kept = _read(trust_dir / _ANCHOR)
+    kept = _kept(trust_dir)
     wanted = None if given is None else _read_given(given)
     if wanted is None and kept is None and offered is not None:
         wanted = offered()
@@ -116,9 +121,25 @@ def choose_anchor(trust_dir: Path, given: Path | None, offered: Callable[[], byt
             "the server gave you"
         )
     if wanted is None or _is_known(trust_dir, wanted):
-        return kept or wanted or b""
+        return kept or wanted or b""  # one of the two is there
+    _require_root(wanted, "what the folder offers" if given is None else f"the trusted root {given}")
     _begin_anew(trust_dir, wanted)
     return wanted
+
+
+def _kept(trust_dir: Path) -> bytes | None:
+    """The anchor or, where a failing disk damaged it, the oldest root that followed from it."""
+    followed = sorted((trust_dir / "root_history").glob("*.root.json"), key=lambda path: (len(path.name), path.name))
+    found = (_read(path) for path in (trust_dir / _ANCHOR, *followed))
+    return next((data for data in found if data is not None and _is_root(data)), None)
+
+
+def _is_root(data: bytes) -> bool:
+    try:
+        _require_root(data, "")
+    except SignatureError:
+        return False
+    return True
 
 
 def _is_known(trust_dir: Path, root: bytes) -> bool:
@@ -127,12 +148,23 @@ def _is_known(trust_dir: Path, root: bytes) -> bool:
     return (trust_dir / _ANCHOR).is_file() and any(_read(path) == root for path in known)
 
 
+def _require_root(data: bytes, what: str) -> None:
+    try:
+        root = Metadata[Root].from_bytes(data)
+        root.verify_delegate(Root.type, root)
+    except (tuf_errors.RepositoryError, ValueError) as error:
+        raise SignatureError(
+            f"{what} is no root.json ({error}): take the one that the operator of the server gave you"
+        ) from error
+
+
 def _begin_anew(trust_dir: Path, root: bytes) -> None:
     try:
         trust_dir.mkdir(parents=True, exist_ok=True)
-        for path in [*trust_dir.glob("*.json"), *trust_dir.glob("root_history/*.json")]:
-            path.unlink()
         write_durably(trust_dir / _ANCHOR, root)
+        for path in [*trust_dir.glob("*.json"), *trust_dir.glob("root_history/*.json")]:
+            if path.name != _ANCHOR:
+                path.unlink()
     except OSError as error:
         raise SyncError(f"{trust_dir} cannot be written ({error.strerror}): make room on the disk") from error
 

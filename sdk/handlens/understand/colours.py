@@ -46,7 +46,7 @@ class ColourRules:
     edge: int = 1  # pixels at the side of the whole photo that are taken for background
     unlike: float = 14.0  # from the nearest background colour: a pixel so far from it counts by half
     groups: int = 4  # of the object's colours, and half as many of the background's
-    rounds: int = 4
+    rounds: int = 3  # of k-means; seeded by the farthest points it settles soon
     centre: float = 0.30  # spread of the middle, as a part of the box
     least_object: float = 0.06  # of the middle's weight: with less left nothing stands out from the background
     least_share: float = 0.10  # colours of a smaller part of the object are left out
@@ -60,12 +60,12 @@ def colours_of(photo: Photo, box: Box = WHOLE, *, rules: ColourRules = _RULES) -
     """The salient colours of what is in `box` (fractions of the upright photo), the largest share first."""
     around = box if box == WHOLE else box.expanded(rules.margin)
     pixels = photo.pixels(around, size=(rules.side, rules.side), resample="quad")
-    width, height = around.x_max - around.x_min, around.y_max - around.y_min
+    # Two digits are finer than a pixel, and let most boxes share what `_places` keeps.
     inside = Box(
-        (box.x_min - around.x_min) / width,
-        (box.y_min - around.y_min) / height,
-        min((box.x_max - around.x_min) / width, 1.0),
-        min((box.y_max - around.y_min) / height, 1.0),
+        round((box.x_min - around.x_min) / around.width, 2),
+        round((box.y_min - around.y_min) / around.height, 2),
+        min(round((box.x_max - around.x_min) / around.width, 2), 1.0),
+        min(round((box.y_max - around.y_min) / around.height, 2), 1.0),
     )
     return salient_colours(pixels, inside=inside, rules=rules)
 
@@ -78,60 +78,64 @@ def salient_colours(
     The shares are of what was taken for the object, and add up to 1 at most.
     """
     lab = _lab(pixels)
-    within, middle = _places(pixels.shape[0], pixels.shape[1], inside, rules)
-    weights = middle * within
-    background = lab[~within]
+    within, around, middle = _places(pixels.shape[0], pixels.shape[1], inside, rules)
+    mine, background, weights = lab[within], lab[around], middle
     if len(background):
-        centres, _ = _k_means(background, np.ones(len(background)), max(rules.groups // 2, 1), rules.rounds)
-        distance = np.sqrt(_squares(lab, centres).min(axis=1))
-        unlike = weights * (distance**2 / (distance**2 + rules.unlike**2)) ** 2
+        centres, _ = _k_means(background, np.ones(len(background), np.float32), rules.groups // 2, 1)
+        distance = _squares(mine, centres).min(axis=1)
+        unlike = weights * (distance / (distance + rules.unlike**2)) ** 2
         weights = unlike if unlike.sum() > rules.least_object * weights.sum() else weights
-    kept = weights > 0
-    centres, groups = _k_means(lab[kept], weights[kept], rules.groups, rules.rounds)
-    return _named(pixels.reshape(-1, 3)[kept], centres, groups, weights[kept], rules)
+    centres, groups = _k_means(mine, weights, rules.groups, rules.rounds)
+    return _named(pixels.reshape(-1, 3)[within], centres, groups, weights, rules)
 
 
 def _named(
     pixels: NDArray[np.uint8],
     centres: NDArray[np.float32],
     groups: NDArray[np.intp],
-    weights: NDArray[np.float64],
+    weights: NDArray[np.float32],
     rules: ColourRules,
 ) -> tuple[Colour, ...]:
     """Groups of one name are one colour; its sRGB value is the mean of its pixels."""
     names, prototypes = _prototypes()
-    nearest = _nearest(centres, prototypes)
-    named: dict[str, list[int]] = {}
-    for group, at in enumerate(nearest):
-        named.setdefault(names[at], []).append(group)
+    sums = _sums(pixels.astype(np.float32), weights, groups, len(centres))
+    named: dict[str, NDArray[np.float32]] = {}
+    for nearest, of_group in zip(_nearest(centres, prototypes).tolist(), sums, strict=True):
+        known = named.get(names[nearest])
+        named[names[nearest]] = of_group if known is None else known + of_group
     total, found = float(weights.sum()), []
-    for name, members in named.items():
-        of_it = np.isin(groups, members) * weights
-        share = float(of_it.sum()) / total
-        if share >= rules.least_share:
-            red, green, blue = (of_it @ pixels / of_it.sum()).round().astype(int).tolist()
-            found.append(Colour(name, round(share, 4), (red, green, blue)))
+    for name, (red, green, blue, weight) in ((name, one.tolist()) for name, one in named.items()):
+        if weight >= rules.least_share * total:
+            rgb = (round(red / weight), round(green / weight), round(blue / weight))
+            found.append(Colour(name, round(weight / total, 4), rgb))
     return tuple(sorted(found, key=lambda colour: (-colour.share, colour.name))[: rules.most])
 
 
 def _k_means(
-    points: NDArray[np.float32], weights: NDArray[np.float64], count: int, rounds: int
+    points: NDArray[np.float32], weights: NDArray[np.float32], count: int, rounds: int
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Weighted k-means: centres (k, 3) and the group (n,) of each point. Lloyd's rounds from the farthest points."""
-    first = int(np.argmin(_squares(points, (weights @ points / weights.sum())[None])[:, 0]))
-    centres = points[first : first + 1]
+    middle = weights @ points / weights.sum()
+    centres = points[_squares(points, middle[None])[:, 0].argmin()][None]
     far = _squares(points, centres)[:, 0] * weights
     for _ in range(min(count, len(points)) - 1):
-        centres = np.concatenate([centres, points[int(far.argmax())][None]])
-        far = np.minimum(far, _squares(points, centres[-1:])[:, 0] * weights)
-    weighted = np.concatenate([points * weights[:, None], weights[:, None]], axis=1).astype(np.float32)
-    numbers = np.arange(len(centres))
+        newest = points[far.argmax()][None]
+        centres = np.concatenate([centres, newest])
+        far = np.minimum(far, _squares(points, newest)[:, 0] * weights)
     groups = _nearest(points, centres)
     for _ in range(rounds):
-        sums = (groups[None] == numbers[:, None]).astype(np.float32) @ weighted
+        sums = _sums(points, weights, groups, len(centres))
         centres = np.where(sums[:, 3:] > 0, sums[:, :3] / np.maximum(sums[:, 3:], 1e-12), centres)
         groups = _nearest(points, centres)
     return centres, groups
+
+
+def _sums(
+    points: NDArray[np.float32], weights: NDArray[np.float32], groups: NDArray[np.intp], count: int
+) -> NDArray[np.float32]:
+    """For each group the weighted sums of its points, and of its weights: (k, 4)."""
+    shares = (groups[None] == np.arange(count)[:, None]) * weights
+    return np.concatenate([shares @ points, shares.sum(axis=1, keepdims=True)], axis=1)
 
 
 def _nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -141,23 +145,23 @@ def _nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArr
 
 def _squares(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
     """Squared distances (n, k)."""
-    lengths = np.einsum("ij,ij->i", points, points)[:, None] + np.einsum("ij,ij->i", centres, centres)
-    return np.maximum(lengths - 2.0 * (points @ centres.T), 0.0)
+    apart = points[:, None] - centres[None]
+    return np.einsum("ijk,ijk->ij", apart, apart)
 
 
 @functools.lru_cache(maxsize=64)
-def _places(height: int, width: int, inside: Box, rules: ColourRules) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which pixels (h * w,) are in the box, and how near the middle of the box each is, 0..1."""
+def _places(
+    height: int, width: int, inside: Box, rules: ColourRules
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """The pixels in the box, those around it, and how near the middle of the box each of the former is, 0..1."""
     y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
     if inside == WHOLE:
         inside = Box(rules.edge / width, rules.edge / height, 1 - rules.edge / width, 1 - rules.edge / height)
     across = np.abs((x - inside.x_min) / inside.width - 0.5)
     down = np.abs((y - inside.y_min) / inside.height - 0.5)
-    within = (down[:, None] <= 0.5) & (across[None] <= 0.5)
-    middle = np.exp(-(down[:, None] ** 2 + across[None] ** 2) / (2 * rules.centre**2))
-    within, middle = within.reshape(-1), middle.reshape(-1)
-    within.flags.writeable = middle.flags.writeable = False
-    return within, middle
+    within = ((down[:, None] <= 0.5) & (across[None] <= 0.5)).reshape(-1)
+    middle = np.exp(-(down[:, None] ** 2 + across[None] ** 2) / (2 * rules.centre**2)).reshape(-1)
+    return np.flatnonzero(within), np.flatnonzero(~within), middle[within].astype(np.float32)
 
 
 @functools.lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from handlens.results import Annotation, Evidence, Neighbour, Understanding
 from handlens.understand.weights import FusionWeights
@@ -137,7 +137,8 @@ def _annotations(
     ]
     kept = [note for note in notes if note.confidence >= weights.least_confidence]
     bearers = _bearers([note.tag for note in kept], groups, votes)
-    return tuple(kept[at] for at in finer_first(bearers, least=weights.finer, least_alone=weights.finer_alone))
+    order = finer_first(bearers, least=weights.finer, least_alone=weights.finer_alone)
+    return tuple(replace(kept[at], is_broad=is_broad) for at, is_broad in order)
 
 
 def _bearers(tags: Sequence[str], groups: Sequence[Sequence[str]], votes: _Votes) -> list[dict[int, float]]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 from handlens.geometry import WHOLE
 from handlens.results import Prominence, Region
@@ -45,7 +45,7 @@ def choose_regions(regions: Sequence[Region], *, limit: int, rules: SubjectRules
     its prominence, and the first that it is the main one.
     """
     subjects = [_judged(group) for group in _groups(regions)]
-    subjects.sort(key=lambda one: (-_value(one), astuple(one.box), one.label or ""))
+    subjects.sort(key=lambda one: (-_value(one), one.box.edges, one.label or ""))
     kept = [region for region in subjects if _value(region) >= rules.worth]
     if not kept or _value(kept[0]) < rules.subject:
         kept.insert(0, Region(WHOLE, "whole"))
@@ -55,7 +55,7 @@ def choose_regions(regions: Sequence[Region], *, limit: int, rules: SubjectRules
 def _groups(regions: Sequence[Region]) -> list[list[Region]]:
     """Regions of one label together, in each group the most prominent first."""
     groups: dict[object, list[Region]] = {}
-    ordered = sorted(regions, key=lambda one: (-_prominence([one]).value, astuple(one.box)))
+    ordered = sorted(regions, key=lambda one: (-_prominence([one]).value, one.box.edges))
     for at, region in enumerate(ordered):
         groups.setdefault(at if region.label is None else region.label, []).append(region)
     return list(groups.values())

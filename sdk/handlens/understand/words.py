@@ -46,8 +46,8 @@ def same_words(words: Mapping[str, float], synonyms: Mapping[str, str]) -> list[
     return [tuple(sorted(forms, key=lambda form: (-words[form], form))) for forms in groups.values()]
 
 
-def finer_first(bearers: Sequence[Mapping[int, float]], *, least: float, least_alone: float) -> list[int]:
-    """The order of words that come best first, with finer ones before what subsumes them.
+def finer_first(bearers: Sequence[Mapping[int, float]], *, least: float, least_alone: float) -> list[tuple[int, bool]]:
+    """The order of words that come best first, with finer ones before what subsumes them; and which do subsume one.
 
     `bearers` has, for each word, the votes of the items that bear it. A finer word goes before a broader one when it
     holds `least` of its votes, or `least_alone` where it has one or two bearers.
@@ -63,11 +63,10 @@ def finer_first(bearers: Sequence[Mapping[int, float]], *, least: float, least_a
 
     numbers = range(len(bearers))
     waits = {broader: {finer for finer in numbers if precedes(finer, broader)} for broader in numbers}
-    order: list[int] = []
+    order: list[tuple[int, bool]] = []
     while waits:  # a subsuming word has more votes than the subsumed, so there is no circle
         first = next(number for number, others in waits.items() if others.isdisjoint(waits))
-        order.append(first)
-        del waits[first]
+        order.append((first, bool(waits.pop(first))))
     return order
 
 

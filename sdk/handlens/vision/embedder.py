@@ -62,33 +62,39 @@ class Embedder:
 
         `labels` is how many of the classifier's labels are kept a box.
         """
-        found = [self._embed_one(photo, box.expanded(margin), labels) for box in boxes]
-        vectors = np.array([vector for vector, _ in found], dtype=np.float32).reshape(len(found), self.spec.dim)
-        return Embeddings(vectors, tuple(scores for _, scores in found))
+        found = [self._run(photo, box.expanded(margin)) for box in boxes]
+        vectors = np.array([vector for vector, _ in found], np.float32).reshape(len(found), self.spec.dim)
+        logits = np.array([scores for _, scores in found], np.float32).reshape(len(found), len(self.spec.labels))
+        return Embeddings(_unit(vectors, self.spec.model_id), self._best_labels(logits, labels))
 
-    def _embed_one(
-        self, photo: Photo, box: Box, labels: int
-    ) -> tuple[NDArray[np.float32], tuple[tuple[str, float], ...]]:
+    def _run(self, photo: Photo, box: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         image = self.spec.input
         pixels = photo.pixels(box, size=(image.width, image.height), resample=image.resample)
-        vector, logits = self._session.run(pixels, _read)
-        return _unit(vector, self.spec.model_id), self._best_labels(logits, labels)
+        return self._session.run(pixels, _read)
 
-    def _best_labels(self, logits: NDArray[np.float32], count: int) -> tuple[tuple[str, float], ...]:
+    def _best_labels(self, logits: NDArray[np.float32], count: int) -> tuple[tuple[tuple[str, float], ...], ...]:
+        """The softmax of each row of `logits` (n, labels), cut to its best `count` labels."""
         scaled = logits / self._temperature
-        odds = np.exp(scaled - scaled.max())
-        best = np.argpartition(-odds, min(count, len(odds) - 1))[:count]
-        ranked = best[np.argsort(-odds[best], kind="stable")]
-        total = odds.sum()
-        return tuple((self.spec.labels[at], float(odds[at] / total)) for at in ranked)
+        shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        best = np.argpartition(-shares, min(count, shares.shape[1] - 1), axis=1)[:, :count]
+        known = self.spec.labels
+        return tuple(
+            tuple((known[at], share) for at, share in _descending(row.tolist(), shares[at_row, row].tolist()))
+            for at_row, row in enumerate(best)
+        )
 
 
 def _read(outputs: Mapping[str, Output]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return outputs["embedding"].real(), outputs["logits"].real()
 
 
-def _unit(vector: NDArray[np.float32], model_id: str) -> NDArray[np.float32]:
-    norm = float(np.linalg.norm(vector))
-    if not np.isfinite(norm) or norm == 0.0:
+def _descending(at: list[int], shares: list[float]) -> list[tuple[int, float]]:
+    return sorted(zip(at, shares, strict=True), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _unit(vectors: NDArray[np.float32], model_id: str) -> NDArray[np.float32]:
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    if not np.all((lengths > 0.0) & np.isfinite(lengths)):
         raise ModelError(f"{model_id} gave an embedding of length 0 or NaN: sync again, or install the release again")
-    return np.asarray(vector / norm, dtype=np.float32)
+    return np.asarray(vectors / lengths[:, None], np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,9 +67,13 @@ class Output:
             taken *= self.scale
         return taken
 
-    def raw(self, real: float) -> float:
-        """The stored value that stands for a real one, for comparing without converting the tensor."""
-        return real / self.scale + self.zero_point
+    def least(self, real: float) -> float | int:
+        """The least stored value that stands for `real` or more, for comparing without converting the tensor.
+
+        A whole number for a tensor of whole numbers: NumPy would turn all of it into floats to compare with one.
+        """
+        stored = real / self.scale + self.zero_point
+        return stored if self.values.dtype.kind == "f" else math.ceil(stored)
 
 
 def find_runtime(wanted: str = "auto") -> Runtime:

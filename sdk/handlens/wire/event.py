@@ -26,6 +26,7 @@ from typing import Any
 
 from handlens.errors import BoxError, DecodeError
 from handlens.geometry import Box
+from handlens.wire.exposure import Exposure
 from handlens.wire.fields import Fields, load_object
 
 __all__ = [
@@ -54,7 +55,8 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 class Event:
     """One thing the user did.
 
-    `kind` says what: search (`shown` lists the item ids of the answer, best first), click, save, hide (`item_id`), box
+    `kind` says what: search (`shown` lists the item ids of the answer, best first; `exposure` says with what chance
+    they were shown), click, save, hide (`item_id`), box
     (`box`, and `label` where the user named it), label (`label` in place of `shown_label`). `embedding` is the int8
     code of the object, of the embedding `space`; `crop` is a JPEG. `extra` keeps fields of newer versions.
     """
@@ -73,13 +75,17 @@ class Event:
     space: str = ""
     embedding: bytes = b""
     crop: bytes = b""
+    exposure: Exposure | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def within(self, consent: str) -> Event:
         """This event without what `consent` (events, embedding or crop) does not cover."""
         level = CONSENTS.index(consent)
         kept = self if level >= CONSENTS.index("crop") else replace(self, crop=b"")
-        return kept if level >= CONSENTS.index("embedding") else replace(kept, embedding=b"", space="")
+        if level >= CONSENTS.index("embedding"):
+            return kept
+        exposure = None if kept.exposure is None else kept.exposure.without_offers()
+        return replace(kept, embedding=b"", space="", exposure=exposure)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object; empty fields are left out."""
@@ -88,6 +94,7 @@ class Event:
         values["shown"] = list(self.shown)
         values["embedding"] = base64.b64encode(self.embedding).decode()
         values["crop"] = base64.b64encode(self.crop).decode()
+        values["exposure"] = None if self.exposure is None else self.exposure.to_dict()
         return {"format": _FORMAT, **self.extra, **{name: value for name, value in values.items() if value}}
 
     def to_json(self) -> str:
@@ -114,6 +121,7 @@ class Event:
             shown=_ids(fields),
             embedding=_bytes(fields, "embedding", 4096),
             crop=_bytes(fields, "crop", MAX_CROP_BYTES),
+            exposure=_exposure(fields),
             extra=fields.unknown(_KNOWN),
         )
         if event.kind not in EVENT_KINDS:
@@ -172,6 +180,11 @@ def _box(fields: Fields) -> Box | None:
         return None if value is None else Box.from_list(value)
     except BoxError as error:
         raise DecodeError(f"{fields.what}: {error}") from error
+
+
+def _exposure(fields: Fields) -> Exposure | None:
+    value = fields.values.get("exposure")
+    return None if value is None else Exposure.from_dict(value, what=f"{fields.what}.exposure")
 
 
 def _bytes(fields: Fields, name: str, most: int) -> bytes:

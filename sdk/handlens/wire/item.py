@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from handlens.errors import DecodeError
 from handlens.wire.fields import Fields
 
-__all__ = ["KINDS", "OBJECT_TYPES", "Item"]
+__all__ = ["KINDS", "OBJECT_TYPES", "Item", "in_turn"]
 
 KINDS = ("article", "how_to", "idea", "photo", "place", "product", "recipe")
 OBJECT_TYPES = (
     "food", "fashion", "beauty", "home", "plant", "animal", "vehicle", "electronics", "tool", "art", "place", "media",
     "toy", "sport", "other",
 )  # fmt: skip
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,18 @@ class Item:
             extra={name: values[name] for name in values.keys() - _KNOWN},
             **texts,  # type: ignore[arg-type]  # checked above
         )
+
+
+def in_turn(ordered: Iterable[_T], kind_of: Callable[[_T], str], limit: int) -> list[_T]:
+    """Of entries that stand best first: the best of each kind, the second best of each... up to `limit`; best first."""
+    counts: Counter[str] = Counter()
+    turns: list[tuple[int, int, _T]] = []
+    for place, entry in enumerate(ordered):
+        kind = kind_of(entry)
+        turns.append((counts[kind], place, entry))
+        counts[kind] += 1
+    kept = sorted(turns, key=lambda turn: turn[:2])[:limit]
+    return [entry for _, _, entry in sorted(kept, key=lambda turn: turn[1])]
 
 
 _FIELDS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from handlens.wire.fields import Fields, load_object
@@ -58,8 +58,8 @@ class ModelSpec:
     space: str
     dim: int
     temperature: float | None
-    understanding: FusionWeights
     raw: Mapping[str, Any]
+    understanding: FusionWeights = field(default_factory=FusionWeights)
 
     @property
     def model_id(self) -> str:

@@ -11,7 +11,7 @@ Rules:
    Collision-Free Hashing", EUROCRYPT 1997). It guards against mistakes; forgery is kept out by the release's signature.
 4. An embedding code is ``round(v * 127 / max|v|)`` of the unit vector v: int8, one byte a dimension, no scale, because
    `decode_codes` brings the length back to 1.
-5. The same header and lines always give the same bytes.
+5. The same header and lines give the same bytes, with the same zlib. `docs/formats.md` has an example of every line.
 
 ::
 

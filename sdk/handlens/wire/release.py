@@ -33,6 +33,7 @@ __all__ = [
     "Release",
     "ReleaseFile",
     "cheapest_path",
+    "is_name",
     "rollout_bucket",
 ]
 
@@ -212,6 +213,11 @@ class Channel:
         return cls(_name(fields, "channel"), entries)
 
 
+def is_name(text: str) -> bool:
+    """Whether a release, a channel or a pack may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def rollout_bucket(release: str, device: str) -> float:
     """Where a device stands in a staged rollout, 0 <= bucket < 100: even over devices, another order each release."""
     digest = hashlib.sha256(f"{release}:{device}".encode()).digest()
@@ -292,7 +298,7 @@ def _positive(fields: Fields, name: str) -> int:
 
 def _name(fields: Fields, name: str, value: str | None = None) -> str:
     found = fields.text(name) if value is None else value
-    if not _NAME.fullmatch(found):
+    if not is_name(found):
         raise fields.wrong(name, "a name of lower-case letters, digits, '.', '_' and '-'")
     return found
 

@@ -1,0 +1,32 @@
+"""Answering a photo: what is seen in it, its neighbours, what it is, what the sources offer, and the blend of that.
+
+A device and the server run this same code, each with a catalogue of its own (`Catalogue`): that is why they give the
+same answer. Rules:
+
+* Nothing here opens a file or a connection; the catalogue and the models are passed in, and so are clock and day.
+* An index only *finds* neighbours. How similar they are is computed from their codes (`neighbours_of`), so that an
+  exact index, a graph and a remote index lead to the same figures.
+* A source that fails, or whose turn comes after the deadline, is left out and named. Only when nothing could be
+  offered because sources failed does the failure come out: an empty answer would hide it.
+"""
+
+from __future__ import annotations
+
+from handlens.answering.clock import Stopwatch
+from handlens.answering.looking import Seen, look
+from handlens.answering.neighbours import Catalogue, Near, Nearby, neighbours_of
+from handlens.answering.pipeline import Answer, Answerer, Ask, could_improve
+
+__all__ = [
+    "Answer",
+    "Answerer",
+    "Ask",
+    "Catalogue",
+    "Near",
+    "Nearby",
+    "Seen",
+    "Stopwatch",
+    "could_improve",
+    "look",
+    "neighbours_of",
+]

@@ -1,0 +1,84 @@
+"""The full catalogue as answering asks for it: the full index finds, the search store says what was found.
+
+Index and store follow the catalogue one after the other. For a moment the index may find what the store does not hold
+yet, or holds no more: such a part is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy.orm import Session
+
+from handlens.answering import Near, Nearby
+from handlens.geometry import Box
+from handlens.sources import TextHit, suits_locale
+from handlens.wire.item import Item, in_turn
+from handlens_server.packs import Rule
+from handlens_server.search_store import SearchStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["SearchCatalogue", "SearchIndex"]
+
+_MOST_HITS = 1024  # hits of one word that are looked through for those of a pack
+
+
+class SearchIndex(Protocol):
+    """The full index, as searches use it."""
+
+    @property
+    def sequence(self) -> int:
+        """The number of the catalogue that it shows."""
+        ...
+
+    def refresh(self, session: Session) -> int:
+        """Take over what changed in the catalogue."""
+        ...
+
+    def search(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, Box, float]]:
+        """The `k` nearest parts: item id, box, distance."""
+        ...
+
+
+class SearchCatalogue:
+    """The catalogue narrowed to one language and to the packs of `rules`; no rule means all of it."""
+
+    def __init__(self, store: SearchStore, index: SearchIndex, *, locale: str, rules: Sequence[Rule] = ()) -> None:
+        self._store = store
+        self._index = index
+        self._locale = locale
+        self._rules = tuple(rules)
+
+    def nearest(self, vector: NDArray[np.float32], k: int) -> Nearby:
+        """See `Catalogue.nearest`."""
+        found = self._index.search(vector, k)
+        items = self._store.items_by_id(list(dict.fromkeys(item_id for item_id, _, _ in found)))
+        shown = {item_id: (key, item) for item_id, (key, item) in items.items() if self._shows(item)}
+        codes = self._store.codes_of([key for key, _ in shown.values()])
+        parts = []
+        for item_id, box, _ in found:
+            key, item = shown.get(item_id, (0, None))
+            code = next((code for known, code in codes.get(key, ()) if known == box), None)
+            if item is not None and code is not None:
+                parts.append(Near(key, item, box, code))
+        return Nearby(parts, is_all=len(found) < k)
+
+    def search_text(self, term: str, *, limit: int, locale: str = "") -> Sequence[TextHit]:
+        """See `TextSearch.search_text`."""
+        hits = self._store.search_text(term, limit=_MOST_HITS if self._rules else limit, locale=locale)
+        return in_turn((hit for hit in hits if self._shows(hit.item)), lambda hit: hit.item.kind, limit)
+
+    def items_by_id(self, item_ids: Sequence[str]) -> Mapping[str, tuple[int, Item]]:
+        """See `ItemLookup.items_by_id`."""
+        items = self._store.items_by_id(item_ids)
+        return {item_id: (key, item) for item_id, (key, item) in items.items() if self._is_of_packs(item)}
+
+    def _shows(self, item: Item) -> bool:
+        return suits_locale(item, self._locale) and self._is_of_packs(item)
+
+    def _is_of_packs(self, item: Item) -> bool:
+        return not self._rules or any(rule.matches(item) for rule in self._rules)

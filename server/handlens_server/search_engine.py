@@ -1,0 +1,282 @@
+"""The searches of one server process: opened with the first one, and kept up to date behind the others.
+
+Rules:
+
+1. Nothing is opened before somebody searches. The first searches wait for at most `search_wait_seconds`, then they are
+   told to try later; the building goes on.
+2. A thread looks every `search_poll_ms` whether the catalogue or the release changed, and takes over what did. A change
+   of the catalogue is found by searches within a second, in every process. When that fails, the last state goes on.
+3. A search works on the state it began with.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+from PIL.Image import DecompressionBombError
+from sqlalchemy import select
+
+from handlens.answering import Answer, Answerer, Ask, Seen, Stopwatch, could_improve, look
+from handlens.errors import HandlensError, ImageError
+from handlens.index import available
+from handlens.options import Options
+from handlens.results import Coverage, LeftOut, SearchResult
+from handlens.vision.detector import Detector
+from handlens.vision.embedder import Embedder
+from handlens.vision.image import Photo, load_photo, read_size
+from handlens_server.config import Config
+from handlens_server.database import Database
+from handlens_server.full_index import FullIndex
+from handlens_server.packs import Rule, pack_rules
+from handlens_server.published import published_version
+from handlens_server.search_catalogue import SearchCatalogue, SearchIndex
+from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
+from handlens_server.search_release import SearchRelease, open_release
+from handlens_server.search_requests import SearchRequest, read_seen
+from handlens_server.search_store import SearchStore
+from handlens_server.tables import SequenceRow
+from handlens_server.times import Clock, day_of, text_of
+
+__all__ = ["SearchEngine"]
+
+_ANSWERERS = 16  # of different languages and packs, kept while the catalogue stays the same
+_log = structlog.get_logger("handlens_server.search")
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    """What searches use. Models open with the first photo."""
+
+    release: SearchRelease
+    store: SearchStore
+    index: SearchIndex
+    rules: dict[str, Rule]
+    options: Options
+    models: tuple[Detector, Embedder] | None = None
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    answerers: dict[tuple[object, ...], Answerer] = field(default_factory=dict)
+
+    def answerer(self, locale: str, packs: tuple[str, ...]) -> Answerer:
+        """What answers for a language and for packs; made anew when something changed, because it keeps text hits."""
+        unknown = next((pack for pack in packs if pack not in self.rules), None)
+        if unknown is not None:
+            raise SearchRefusedError("pack-unknown", f"there is no pack {unknown[:80]!r} on this server")
+        rules = tuple(self.rules[pack] for pack in packs)
+        key = (self.store.generation(), locale, rules)
+        found = self.answerers.get(key)
+        if found is None:
+            catalogue = SearchCatalogue(self.store, self.index, locale=locale, rules=rules)
+            found = Answerer(
+                catalogue,
+                self.release.taxonomy,
+                self.release.policy,
+                self.options,
+                weights=self.release.spec.understanding,
+                as_of=self.release.release.as_of,
+            )
+            if len(self.answerers) >= _ANSWERERS:
+                self.answerers.clear()
+            self.answerers[key] = found
+        return found
+
+    def open_models(self) -> tuple[Detector, Embedder]:
+        """Detector and embedder of the release."""
+        with self.opening:
+            if self.models is None:
+                threads = self.options.threads
+                self.models = (
+                    Detector.open(self.release.detector, threads=threads),
+                    Embedder.open(self.release.embedder, threads=threads),
+                )
+            return self.models
+
+
+class SearchEngine:
+    """Answers `SearchRequest`s. Thread-safe; close it at the end."""
+
+    def __init__(self, config: Config, database: Database, clock: Clock) -> None:
+        self._config = config
+        self._database = database
+        self._clock = clock
+        self._folder = config.data_dir / "search"
+        self._options = Options(data_dir=self._folder, threads=config.search_threads)
+        self._index_kind = "hnsw" if available() else "exact"
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._state: _State | None = None
+        self._published = ""
+        self._reason = "it is being opened"
+
+    def close(self) -> None:
+        """Stop following the catalogue and close what is open."""
+        self._stopping.set()
+        with self._starting:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        if self._state is not None:
+            self._state.store.close()
+            self._state = None
+
+    def answer_photo(self, data: bytes, request: SearchRequest, clock: Stopwatch) -> SearchResult:
+        """Search by the bytes of a photo.
+
+        Raises:
+            ImageError: it cannot be used. SearchRefusedError: it has too many pixels, or a pack is unknown.
+            SearchUnavailableError: not now. ModelError: a model of the release is damaged.
+        """
+        state = self._opened()
+        with clock.step("decode"):
+            photo = self._decoded(data, request)
+        detector, embedder = state.open_models()
+        seen = look(photo, detector, embedder, request.box, state.options, clock)
+        return self._answer(state, seen, request, photo.size, clock)
+
+    def answer_seen(self, request: SearchRequest, clock: Stopwatch) -> SearchResult:
+        """Search by what a device saw in its photo.
+
+        Raises:
+            DecodeError, SearchRefusedError: the request cannot be served. SearchUnavailableError: not now.
+        """
+        state = self._opened()
+        seen = read_seen(request, state.release.spec, state.release.taxonomy)
+        return self._answer(state, seen, request, request.image_size, clock)
+
+    def _answer(
+        self, state: _State, seen: Sequence[Seen], request: SearchRequest, size: tuple[int, int], clock: Stopwatch
+    ) -> SearchResult:
+        locale = state.options.locale if request.locale is None else request.locale
+        answerer = state.answerer(locale, request.packs)
+        ask = Ask(
+            request_id=request.request_id or uuid.uuid4().hex,
+            limit=request.limit or state.options.limit,
+            refine=request.refine,
+            locale=locale,
+            deadline_ms=request.deadline_ms,
+            day=day_of(self._clock()),
+        )
+        try:
+            answer = answerer.answer(seen, ask, clock)
+        except HandlensError as error:
+            raise SearchUnavailableError(f"no source can answer: {error}") from error
+        return self._result(state, answer, ask, request, size, clock)
+
+    def _result(
+        self,
+        state: _State,
+        answer: Answer,
+        ask: Ask,
+        request: SearchRequest,
+        size: tuple[int, int],
+        clock: Stopwatch,
+    ) -> SearchResult:
+        release = state.release
+        known = len(state.rules)
+        coverage = Coverage(len(request.packs) or known, known)
+        return SearchResult(
+            request_id=ask.request_id,
+            image_size=size,
+            objects=answer.objects,
+            as_of=state.store.as_of,
+            policy=release.policy.version,
+            index=self._index_kind,
+            packs=request.packs or tuple(sorted(state.rules)),
+            served_by="server",
+            release=release.release.name,
+            timings_ms=clock.milliseconds,
+            refine=ask.refine or "",
+            coverage=coverage,
+            left_out=tuple(_told(one) for one in answer.left_out),
+            can_improve=could_improve(answer, release.policy, coverage),
+        )
+
+    def _decoded(self, data: bytes, request: SearchRequest) -> Photo:
+        most = self._config.search_pixels
+        try:
+            width, height = read_size(data)
+        except ImageError as error:
+            if isinstance(error.__cause__, DecompressionBombError):
+                raise SearchRefusedError("photo-too-large", str(error)) from error
+            raise
+        if width * height > most:
+            raise SearchRefusedError(
+                "photo-too-large", f"the photo has {width} x {height} pixels, more than {most:,}: scale it down"
+            )
+        return load_photo(data, max_pixels=most, decode_side=self._options.decode_side, box=request.box)
+
+    def _opened(self) -> _State:
+        self._start()
+        self._ready.wait(self._config.search_wait_seconds)
+        state = self._state
+        if state is None:
+            raise SearchUnavailableError(f"searches cannot be answered yet: {self._reason}")
+        return state
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._follow, name="handlens-search", daemon=True)
+                self._thread.start()
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                self._step()
+                self._ready.set()
+            except HandlensError as error:
+                if str(error) != self._reason:
+                    _log.warning("search-not-renewed", reason=str(error))
+                self._reason = str(error)
+            if self._stopping.wait(self._config.search_poll_ms / 1000):
+                return
+
+    def _step(self) -> None:
+        """Take over what changed since the last one."""
+        published = published_version(self._config.repository_path)
+        state = self._state
+        if state is None or published != self._published:
+            state = self._renewed(state)
+        self._refresh(state)
+        if state is not self._state:
+            former, self._state, self._published = self._state, state, published
+            if former is not None and former.store is not state.store:
+                former.store.close()
+
+    def _renewed(self, former: _State | None) -> _State:
+        """A state of the release as it is; what did not change with it stays open."""
+        release = open_release(self._config, self._folder / "models")
+        space, dim = release.spec.space, release.spec.dim
+        is_same = former is not None and former.store.space == space
+        store = former.store if former is not None and is_same else SearchStore(self._folder, space=space, dim=dim)
+        index = former.index if former is not None and is_same else _open_index(space, dim)
+        state = _State(release, store, index, {}, self._options)
+        if former is not None and former.release.release.embedder == release.release.embedder:
+            state.models = former.models if former.release.release.detector == release.release.detector else None
+        return state
+
+    def _refresh(self, state: _State) -> None:
+        with self._database.read() as session:
+            newest = session.scalar(select(SequenceRow.value).where(SequenceRow.name == "catalogue")) or 0
+            state.rules = pack_rules(session)
+            if state.store.sequence < newest:
+                state.store.refresh(session, text_of(self._clock()))
+            if state.index.sequence < newest:
+                state.index.refresh(session)
+
+
+def _told(lost: LeftOut) -> LeftOut:
+    """What outsiders learn of a source that took no part: that it failed, not how; that is for the log."""
+    if lost.is_late:
+        return lost
+    _log.warning("source-failed", source=lost.source, reason=lost.reason)
+    return replace(lost, reason="it cannot be asked now")
+
+
+def _open_index(space: str, dim: int) -> SearchIndex:
+    return FullIndex(space=space, dim=dim)

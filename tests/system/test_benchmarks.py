@@ -1,0 +1,42 @@
+"""The benchmarks of searches run and write their figures; whether a target is met is for a quiet machine to say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.paths import ROOT
+
+
+def run(tmp_path: Path, script: str, *arguments: object) -> Any:
+    """The figures of one benchmark."""
+    out = tmp_path / "figures.json"
+    paths = os.pathsep.join(str(ROOT / part) for part in ("sdk", "server", "conversion"))
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--out", str(out), *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, timeout=300, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert out.exists(), done.stderr
+    return json.loads(out.read_text("utf-8"))
+
+
+def test_the_sources_are_measured(tmp_path: Path, device: Path) -> None:
+    figures = run(tmp_path, "sources.py", "--device", device, "--items", 300, "--photos", 2, "--rounds", 1)
+    assert {"in turn", "by threads"} == set(figures["demo"]["sources"])
+    assert len(figures["targets"]) == 2
+    assert figures["words"]
+
+
+def test_the_servers_searches_are_measured(tmp_path: Path) -> None:
+    figures = run(
+        tmp_path, "server_search.py", "--data-dir", tmp_path / "data", "--items", 300, "--workers", 1,
+        "--clients", 2, "--seconds", 0.3, "--changes", 1,
+    )  # fmt: skip
+    assert [row["query"] for row in figures["runs"]] == ["embedding", "photo"]
+    assert all(row["failed"] == 0 for row in figures["runs"])
+    assert {one["name"]: one["met"] for one in figures["targets"]}["answers of 50 that a restart changed"]
