@@ -24,6 +24,8 @@ COMMANDS = [
     ["models", "build"],
     ["train"],
     ["train", "head"],
+    ["fit"],
+    ["fit", "understanding"],
     ["evaluate"],
     ["calibration"],
     ["calibration", "make"],

@@ -72,6 +72,19 @@ def test_labels_that_both_models_share_mean_the_same():
         assert SHIPPED.detector[label] == SHIPPED.classifier[label], label
 
 
+def test_synonyms_lead_to_one_word_and_no_further():
+    assert SHIPPED.synonyms["eggplant"] == "aubergine"
+    assert set(SHIPPED.synonyms.values()).isdisjoint(SHIPPED.synonyms)
+    assert all("-" not in word for word in SHIPPED.synonyms)
+    assert Taxonomy.from_json(json.dumps(SHIPPED.to_dict())) == SHIPPED
+
+
+def test_a_chain_of_synonyms_is_refused():
+    values = {**SHIPPED.to_dict(), "synonyms": {"a": "b", "b": "c"}}
+    with pytest.raises(DecodeError, match=r"synonyms\.a is 'b'.*'c'"):
+        Taxonomy.from_json(json.dumps(values))
+
+
 def test_a_label_mapped_to_a_type_that_does_not_exist_is_refused():
     values = {**SHIPPED.to_dict(), "labels": {"detector": {"cat": "beast"}, "classifier": {}}}
     with pytest.raises(DecodeError, match="cat"):

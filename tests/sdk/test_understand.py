@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlens.geometry import WHOLE
-from handlens.results import Evidence, Neighbour
+from handlens.results import Colour, Evidence, Neighbour
 from handlens.understand import FusionWeights, type_confidences, understand
+from handlens.understand.words import confidence_at
 from handlens.wire.item import OBJECT_TYPES, Item
 from handlens.wire.taxonomy import Taxonomy
 
@@ -110,6 +111,69 @@ def test_at_most_so_many_words_are_kept_and_none_below_the_least_confidence():
     notes = understand(seen(neighbours=[crowded]), TAXONOMY).annotations
     assert len(notes) == FusionWeights().most_words
     assert "faint" not in [note.tag for note in notes]
+
+
+def test_forms_of_one_word_are_one_word_in_the_form_that_is_said_most():
+    carrots = [near(key, "food", 0.75, carrots=1.0) for key in range(4)]
+    known = understand(seen(("carrot", 0.4), neighbours=carrots), Taxonomy("1", {}, {"carrot": "food"}, {}))
+    assert [note.tag for note in known.annotations] == ["carrots"]
+    assert known.annotations[0].sources == ("neighbours", "detector")
+
+
+def test_synonyms_of_the_taxonomy_are_one_word():
+    table = Taxonomy("1", {}, {}, {"eggplant": "food"}, synonyms={"eggplant": "aubergine"})
+    alone = understand(seen(labels=[("eggplant", 0.6)]), table).annotations
+    assert [note.tag for note in alone] == ["eggplant"]
+    both = understand(seen(labels=[("eggplant", 0.6)], neighbours=[near(1, "food", 0.7, aubergine=1.0)]), table)
+    assert [note.tag for note in both.annotations] == ["aubergine"]
+    assert both.annotations[0].confidence > alone[0].confidence
+
+
+def test_a_finer_word_stands_before_the_broader_ones_that_go_with_it():
+    grapefruits = [near(key, "food", 0.72, grapefruit=1.0, citrus=0.9, fruit=0.8) for key in range(4)]
+    oranges = [near(10 + key, "food", 0.70, orange=1.0, citrus=0.9, fruit=0.8) for key in range(4)]
+    notes = understand(seen(neighbours=[*grapefruits, *oranges]), TAXONOMY).annotations
+    assert [note.tag for note in notes[:2]] == ["grapefruit", "orange"]
+    assert [(note.tag, note.is_broad) for note in notes[2:4]] == [("citrus", True), ("fruit", True)]
+    assert notes[2].confidence > notes[0].confidence  # surer, and still behind
+
+
+def test_the_own_name_of_one_thing_does_not_stand_before_its_kind_unless_it_is_that_thing():
+    arches = [near(key, "place", 0.60, arch=0.9) for key in range(6)]
+    alike = [near(9, "place", 0.62, **{"india gate": 1.0, "arch": 0.9}), *arches]
+    assert understand(seen(neighbours=alike), TAXONOMY).annotations[0].tag == "arch"
+    itself = [near(9, "place", 0.90, **{"india gate": 1.0, "arch": 0.9}), *arches]
+    assert understand(seen(neighbours=itself), TAXONOMY).annotations[0].tag == "india gate"
+
+
+def test_the_more_familiar_the_catalogue_is_with_a_thing_the_less_labels_are_heard():
+    def lemon(similarity):
+        limes = [near(key, "food", similarity, lime=1.0) for key in range(3)]
+        notes = understand(seen(labels=[("lemon", 0.6)], neighbours=limes), TAXONOMY).annotations
+        return next(note.confidence for note in notes if note.tag == "lemon")
+
+    assert lemon(0.85) < lemon(0.40)
+
+
+def test_confidence_lies_on_the_curve_that_came_with_the_model():
+    curve = FusionWeights(word_curve=((0.2, 0.1), (0.6, 0.9)))
+    plain = understand(seen(labels=[("hammer", 0.9)]), TAXONOMY).annotations[0].confidence
+    assert 0.2 < plain < 0.6
+    fitted = understand(seen(labels=[("hammer", 0.9)]), TAXONOMY, weights=curve).annotations[0].confidence
+    assert fitted == pytest.approx(0.1 + 0.8 * (plain - 0.2) / 0.4)
+
+
+def test_a_confidence_beyond_the_curve_is_that_of_its_end():
+    curve = ((0.2, 0.1), (0.6, 0.9))
+    assert [confidence_at(belief, curve) for belief in (0.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx(
+        [0.1, 0.1, 0.5, 0.9, 0.9]
+    )
+    assert confidence_at(0.3, ()) == 0.3
+
+
+def test_colours_pass_through():
+    red = Colour("red", 0.9, (200, 20, 30))
+    assert understand(Evidence(None, (), (), (red,)), TAXONOMY).colours == (red,)
 
 
 SCORES = st.floats(0.0, 1.0)

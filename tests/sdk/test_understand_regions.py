@@ -1,5 +1,6 @@
 """Which parts of a photo are searched, and which is the main one."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +66,27 @@ def test_a_herd_is_one_subject_and_its_most_prominent_animal_is_searched_for_it(
 def test_regions_without_a_label_stand_alone():
     boxes = [Region(Box(0.1, 0.1, 0.5, 0.9), "detector"), Region(Box(0.5, 0.1, 0.9, 0.9), "detector")]
     assert set(choose_regions(boxes, limit=3)) == set(boxes)
+
+
+def test_the_first_region_is_the_main_one_and_each_says_how_large_central_and_sure_it_is():
+    chair = found("chair", 0.6, 0.2, 0.2, 0.8, 0.9)
+    cup = found("cup", 0.8, 0.0, 0.0, 0.2, 0.2)
+    first, second = choose_regions([cup, chair], limit=3)
+    assert (first.is_main, second.is_main) == (True, False)
+    assert first.prominence.size == pytest.approx(0.42**0.5)
+    assert first.prominence.place == pytest.approx(1 - 0.05 / 2**0.5)
+    assert first.prominence.confidence == 0.6
+    told = second.prominence.to_dict()
+    assert set(told) == {"size", "place", "confidence", "value"}
+    assert told["value"] == pytest.approx(told["size"] * told["place"] * told["confidence"], abs=1e-4)
+
+
+def test_where_nothing_stands_out_the_whole_photo_is_the_main_object_and_was_not_weighed():
+    whole, person = choose_regions([found("person", 0.7, 0.1, 0.7, 0.2, 0.95)], limit=3)
+    assert (whole.found_by, whole.is_main, whole.prominence) == ("whole", True, None)
+    assert person.prominence is not None
+
+
+def test_the_size_of_a_herd_is_that_of_all_its_animals():
+    near, far = found("horse", 0.7, 0.3, 0.3, 0.6, 0.7), found("horse", 0.5, 0.65, 0.3, 0.95, 0.7)
+    assert choose_regions([near, far], limit=1)[0].prominence.size == pytest.approx(0.24**0.5)

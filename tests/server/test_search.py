@@ -76,8 +76,13 @@ def shown() -> str:
 
 
 def query(embedding: Any, **more: Any) -> dict[str, Any]:
-    fields = {name: more.pop(name) for name in ("label", "label_scores", "box", "score") if name in more}
+    fields = {name: more.pop(name) for name in ("label", "label_scores", "box", "score", "colours") if name in more}
     return {"space": SPACE, "objects": [{"embedding": embedding, **fields}], **more}
+
+
+def coloured(count: int = 1, **wrong: Any) -> dict[str, Any]:
+    """A query whose object has a colour so often."""
+    return query([1.0] * DIM, colours=[{"name": "red", "share": 0.05, "rgb": [1, 2, 3], **wrong}] * count)
 
 
 def asked(client: FlaskClient, body: Any) -> dict[str, Any]:
@@ -169,6 +174,30 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("an unknown label", query([1.0] * DIM, label="no such label"), 422, "label-unknown"),
     ("an unknown class", query([1.0] * DIM, label_scores=[["no such label", 0.5]]), 422, "label-unknown"),
     ("a probability above 1", query([1.0] * DIM, label_scores=[["lemon", 1.5]]), 400, "malformed-request"),
+    (
+        "a colour of no name",
+        coloured(name="mauve"),
+        400,
+        "malformed-request",
+    ),
+    (
+        "a colour that is none",
+        coloured(rgb=[1, 2]),
+        400,
+        "malformed-request",
+    ),
+    (
+        "more than the whole",
+        coloured(share=2),
+        400,
+        "malformed-request",
+    ),
+    (
+        "colours without end",
+        coloured(12),
+        400,
+        "malformed-request",
+    ),
     ("labels that are no pairs", query([1.0] * DIM, label_scores=[["lemon"]]), 400, "malformed-request"),
     ("an inverted box", query([1.0] * DIM, box=[0.9, 0.1, 0.2, 0.5]), 400, "malformed-request"),
     ("a box outside", query([1.0] * DIM, box=[0.1, 0.1, 2, 0.5]), 400, "malformed-request"),
@@ -227,6 +256,12 @@ class TestRefusals:
     def test_a_form_without_a_photo_is_told(self, client: FlaskClient) -> None:
         answer = client.post("/v1/search", data={"query": "{}"}, content_type="multipart/form-data")
         assert (answer.status_code, answer.json["code"]) == (422, "nothing-to-search")
+
+
+def test_the_colours_that_a_device_saw_come_back(client: FlaskClient, code: str) -> None:
+    seen = [{"name": "red", "share": 0.7, "rgb": [200, 20, 30]}]
+    found = asked(client, query(code, colours=seen))["objects"][0]
+    assert (found["colours"], found["main"]) == (seen, True)
 
 
 def broken(*_: Any, **__: Any) -> Any:

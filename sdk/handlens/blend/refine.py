@@ -8,7 +8,8 @@ Rules:
   as long as anything of the colour was found, and what has the colour stands before what has none (a recipe). An item's
   colours are its attribute `colour`, the colours in its tags and title, or where these say nothing the attribute
   `colours`, which the server computes from the picture. Since few of the nearest things may have the colour, `breadth`
-  says how many times as many are to be looked at.
+  says how many times as many are to be looked at, and a section takes things of the object's type that have the colour
+  however little they are like it: the colour is what was asked for.
 * Every other word is a wish: within a section, an item ranks twice as high for each wished word that it carries. It
   carries a word when a word of its tags, title or attributes is that word, or its plain plural or singular.
 * Small words ("with", "the", "for") are passed over. Text is cut at `MOST_CHARACTERS`.
@@ -51,7 +52,7 @@ _SMALL_WORDS = frozenset(
 
 
 _BREADTH = 10  # times as many neighbours are looked at when a colour is asked for: one thing in ten is red
-_COLOUR_HITS = 4  # words that a colour outweighs: whatever has it stands before what is sixteen times as near
+_COLOUR_HITS = 4  # words that a colour outweighs: whatever is all of it stands before what is sixteen times as near
 _LEAST_SHARE = 0.3  # of a picture's object that a colour has at least to be a colour of the item
 
 
@@ -84,16 +85,21 @@ class Refinement:
         """How many times as many neighbours as usual are to be looked at."""
         return _BREADTH if self.colours else 1
 
-    def hits(self, item: Item) -> int:
-        """How many of the words the item carries; each of its colours that was asked for counts as several."""
-        return self._words_of(item) + _COLOUR_HITS * sum(colour in item_colours(item) for colour in self.colours)
+    def hits(self, item: Item) -> float:
+        """How many of the words the item carries; a colour counts as several, the more of the item has it the more."""
+        if not self.colours:
+            return self._words_of(item)
+        known = item_colours(item)
+        return self._words_of(item) + sum(_COLOUR_HITS * (1 + known[one]) / 2 for one in self.colours if one in known)
+
+    def suits(self, item: Item) -> bool:
+        """Whether a colour was asked for that the item has."""
+        return bool(self.colours) and not item_colours(item).keys().isdisjoint(self.colours)
 
     def forbids(self, item: Item) -> bool:
         """Whether the item is known to have none of the colours asked for."""
-        if not self.colours:
-            return False
-        known = item_colours(item)
-        return bool(known) and known.isdisjoint(self.colours)
+        known = item_colours(item) if self.colours else {}
+        return bool(known) and known.keys().isdisjoint(self.colours)
 
     def _words_of(self, item: Item) -> int:
         if not self.words:
@@ -110,31 +116,34 @@ class Refinement:
 def refined(candidates: Sequence[Candidate], text: str | None) -> list[Candidate]:
     """The candidates without those of other colours, where a colour was asked for and any of them has it."""
     wish = Refinement.parse(text)
-    if not any(not item_colours(one.item).isdisjoint(wish.colours) for one in candidates if wish.colours):
+    if not wish.colours or not any(wish.suits(one.item) for one in candidates):
         return list(candidates)
     return [one for one in candidates if not wish.forbids(one.item)]
 
 
-def item_colours(item: Item) -> frozenset[str]:
-    """The basic colours of an item: what is said of it, or else what its picture shows; empty when neither is known."""
+def item_colours(item: Item) -> dict[str, float]:
+    """The basic colours of an item with their shares 0..1: what is said of it, or else what its picture shows.
+
+    What is said counts whole. Empty when neither is known.
+    """
     said = _said(item.attributes.get("colour")) or _said(" ".join((item.title, *item.annotations)))
     return said or _shown(item.attributes.get("colours"))
 
 
-def _said(text: object) -> frozenset[str]:
+def _said(text: object) -> dict[str, float]:
     words = _WORD.findall(text.casefold()) if isinstance(text, str) else []
-    return frozenset(colour for colour in map(colour_word, words) if colour is not None)
+    return {colour: 1.0 for colour in map(colour_word, words) if colour is not None}
 
 
-def _shown(shares: object) -> frozenset[str]:
+def _shown(shares: object) -> dict[str, float]:
     """The colours of a picture's object that are large enough."""
     if not isinstance(shares, Mapping):
-        return frozenset()
-    return frozenset(
-        name
+        return {}
+    return {
+        name: float(share)
         for name, share in shares.items()
-        if isinstance(share, int | float) and share >= _LEAST_SHARE and colour_word(str(name)) == name
-    )
+        if type(share) in (int, float) and _LEAST_SHARE <= share <= 1 and colour_word(str(name)) == name
+    }
 
 
 def _text_of(item: Item) -> str:

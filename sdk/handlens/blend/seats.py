@@ -65,7 +65,7 @@ class Seats:
 
 
 def rows_of(rules: Sequence[Rule], ranked: Sequence[Standing]) -> list[list[Standing]]:
-    """The candidates that each rule takes, best first: its sources, its kinds, at least its minimum."""
+    """The candidates that each rule takes, best first: its sources, its kinds, at least its minimum or asked for."""
     rows: list[list[Standing]] = [[] for _ in rules]
     takers: dict[tuple[str, str], list[tuple[float, list[Standing]]]] = {}
     for rule, row in zip(rules, rows, strict=True):
@@ -75,7 +75,7 @@ def rows_of(rules: Sequence[Rule], ranked: Sequence[Standing]) -> list[list[Stan
     for one in ranked:
         offer = one.candidate
         for least, row in takers.get((offer.source, offer.item.kind), ()):
-            if one.value >= least:
+            if one.value >= least or one.is_asked:
                 row.append(one)
     return rows
 

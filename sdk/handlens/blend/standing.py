@@ -44,20 +44,26 @@ class Ask:
 
 
 class Standing:
-    """A candidate with its worth; `penalty` is what likeness to its section took from it when last looked at."""
+    """A candidate with its worth; `penalty` is what likeness to its section took from it when last looked at.
+
+    `is_asked` says that the user asked for its colour: a section takes it however small its value is.
+    """
 
     __slots__ = (
-        *("beside", "candidate", "group", "key", "likeness", "mask"),
+        *("beside", "candidate", "group", "is_asked", "key", "likeness", "mask"),
         *("penalty", "rank", "refusal", "seen", "value"),
     )
 
-    def __init__(self, candidate: Candidate, value: float, rank: float, refusal: str) -> None:
+    def __init__(
+        self, candidate: Candidate, value: float, rank: float, refusal: str, *, is_asked: bool = False
+    ) -> None:
         self.candidate = candidate
         self.key = candidate.item_key
         self.group = candidate.item.group_id
         self.value = value
         self.rank = rank
         self.refusal = refusal
+        self.is_asked = is_asked
         self.penalty = 0.0
         self.beside: list[Standing] | None = None  # the section that it was last compared with,
         self.seen = 0  # as far as so many of its items,
@@ -85,7 +91,8 @@ def standings(
             rank *= strange[one.source]
         if wish.words or wish.colours:
             rank *= _WISH ** wish.hits(one.item)
-        found.append(Standing(one, value, rank, refusal(one.item)))
+        is_asked = bool(wish.colours) and one.item.object_type == object_type and wish.suits(one.item)
+        found.append(Standing(one, value, rank, refusal(one.item), is_asked=is_asked))
     found.sort(key=_order)
     return found
 

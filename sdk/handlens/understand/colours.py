@@ -155,12 +155,13 @@ def _places(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """The pixels in the box, those around it, and how near the middle of the box each of the former is, 0..1."""
     y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
-    if inside == WHOLE:
+    if inside == WHOLE and min(height, width) > 4 * rules.edge:
         inside = Box(rules.edge / width, rules.edge / height, 1 - rules.edge / width, 1 - rules.edge / height)
     across = np.abs((x - inside.x_min) / inside.width - 0.5)
     down = np.abs((y - inside.y_min) / inside.height - 0.5)
     within = ((down[:, None] <= 0.5) & (across[None] <= 0.5)).reshape(-1)
-    middle = np.exp(-(down[:, None] ** 2 + across[None] ** 2) / (2 * rules.centre**2)).reshape(-1)
+    within |= not within.any()  # a box between the pixels
+    middle = np.exp(-(down[:, None] ** 2 + across[None] ** 2) / (2 * rules.centre**2)).reshape(-1) + 1e-6
     return np.flatnonzero(within), np.flatnonzero(~within), middle[within].astype(np.float32)
 
 

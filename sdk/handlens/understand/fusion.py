@@ -141,15 +141,17 @@ def _annotations(
     return tuple(replace(kept[at], is_broad=is_broad) for at, is_broad in order)
 
 
-def _bearers(tags: Sequence[str], groups: Sequence[Sequence[str]], votes: _Votes) -> list[dict[int, float]]:
-    """For each word the items that bear it in any of its forms, by their number, with their votes."""
+def _bearers(
+    tags: Sequence[str], groups: Sequence[Sequence[str]], votes: _Votes
+) -> list[dict[int, tuple[float, float]]]:
+    """For each word the items that bear it in any of its forms, by their number, with votes and weight."""
     places = {tag: at for at, tag in enumerate(tags)}
     place_of = {form: places[forms[0]] for forms in groups if forms[0] in places for form in forms}
-    found: list[dict[int, float]] = [{} for _ in tags]
+    found: list[dict[int, tuple[float, float]]] = [{} for _ in tags]
     for number, (neighbour, cast) in enumerate(votes.cast):
         for tag, weight in neighbour.item.annotations.items():
             if weight > 0.0 and tag in place_of:
-                found[place_of[tag]][number] = cast
+                found[place_of[tag]][number] = (cast, weight)
     return found
 
 

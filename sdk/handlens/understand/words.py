@@ -46,20 +46,31 @@ def same_words(words: Mapping[str, float], synonyms: Mapping[str, str]) -> list[
     return [tuple(sorted(forms, key=lambda form: (-words[form], form))) for forms in groups.values()]
 
 
-def finer_first(bearers: Sequence[Mapping[int, float]], *, least: float, least_alone: float) -> list[tuple[int, bool]]:
+def finer_first(
+    bearers: Sequence[Mapping[int, tuple[float, float]]], *, least: float, least_alone: float
+) -> list[tuple[int, bool]]:
     """The order of words that come best first, with finer ones before what subsumes them; and which do subsume one.
 
-    `bearers` has, for each word, the votes of the items that bear it. A finer word goes before a broader one when it
-    holds `least` of its votes, or `least_alone` where it has one or two bearers.
+    `bearers` has, for each word, the items that bear it, with their votes and how far each is about the word (0..1). A
+    finer word goes before a broader one when the items are about it at least as much ("steel" is no finer word for the
+    Eiffel Tower), and it holds `least` of the broader one's votes, or `least_alone` where it has one or two bearers.
     """
-    votes = [sum(items.values()) for items in bearers]
+    votes = [sum(cast for cast, _ in items.values()) for items in bearers]
+    weighted = [sum(cast * about for cast, about in items.values()) for items in bearers]
 
     def precedes(finer: int, broader: int) -> bool:
         if not 0.0 < votes[finer] < votes[broader]:
             return False
-        shared = sum(cast for item, cast in bearers[finer].items() if item in bearers[broader])
+        shared = [
+            (*bearers[finer][item], bearers[broader][item][1]) for item in bearers[finer].keys() & bearers[broader]
+        ]
+        said = sum(cast * about for cast, about, _ in shared)
         part = least if len(bearers[finer]) >= _SEVERAL else least_alone
-        return shared >= _NEARLY_ALL * votes[finer] and shared >= part * votes[broader]
+        return (
+            sum(cast for cast, _, _ in shared) >= _NEARLY_ALL * votes[finer]
+            and said >= sum(cast * about for cast, _, about in shared)
+            and said >= part * weighted[broader]
+        )
 
     numbers = range(len(bearers))
     waits = {broader: {finer for finer in numbers if precedes(finer, broader)} for broader in numbers}
