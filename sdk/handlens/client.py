@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from handlens.index import HnswIndex
     from handlens.sync.transport import HttpTransport, Transport
 
 __all__ = ["Lens", "Status"]
@@ -362,8 +363,8 @@ class Lens:
         store = self._opened()
         spec = read_spec(self._model_folder(store, "embedder"), "embedder")
         self._renew_open(store)
-        build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
-        self._renew_open(store)
+        built = build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
+        self._renew_open(store, built)
 
     def _transport(self, allow: Callable[[], bool] | None) -> HttpTransport:
         from handlens.sync.transport import HttpTransport
@@ -478,19 +479,22 @@ class Lens:
             threading.Thread(target=self._renew_behind, args=(store,), name="handlens-renew", daemon=True).start()
         return engine
 
-    def _renew(self, store: Store) -> _Engine:
-        """Open an engine for the store as it is, unless the one there is: models that stayed the same stay open."""
+    def _renew(self, store: Store, built: HnswIndex | None = None) -> _Engine:
+        """Open an engine for the store as it is, unless the one there is: models that stayed the same stay open.
+
+        `built` is an index that was built in this process just now, and need not be read again.
+        """
         with self._renewing:
             version = store.version()
             engine = self._engine
             if engine is None or engine.version != version:
-                engine = self._engine = self._open_engine(store, version, engine)
+                engine = self._engine = self._open_engine(store, version, engine, built)
             return engine
 
-    def _renew_open(self, store: Store) -> None:
+    def _renew_open(self, store: Store, built: HnswIndex | None = None) -> None:
         """Renew the engine where one is open: a process that only syncs opens no model."""
         if self._engine is not None:
-            self._renew(store)
+            self._renew(store, built)
 
     def _renew_behind(self, store: Store) -> None:
         try:
@@ -498,7 +502,7 @@ class Lens:
         except HandlensError:
             return  # the old engine goes on; the next search tries again
 
-    def _open_engine(self, store: Store, version: str, former: _Engine | None) -> _Engine:
+    def _open_engine(self, store: Store, version: str, former: _Engine | None, built: HnswIndex | None) -> _Engine:
         options = self.options
         folders = (self._model_folder(store, "detector"), self._model_folder(store, "embedder"))
         if former is not None and former.folders == folders:
@@ -506,7 +510,8 @@ class Lens:
         else:
             detector = Detector.open(folders[0], threads=options.threads, runtime=options.runtime)
             embedder = Embedder.open(folders[1], threads=options.threads, runtime=options.runtime)
-        index = open_index(store, options.data_path, options, embedder.spec)
+        held = former.index.index if built is None and former is not None else built
+        index = open_index(store, options.data_path, options, embedder.spec, held=held)
         policy = _parsed(Policy.from_json, store, "policy")
         allowed = store.vector_ids(packs=options.packs, locale=options.locale)
         return _Engine(
