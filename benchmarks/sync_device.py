@@ -34,14 +34,14 @@ def _sync(device: Path, url: str, root: str) -> dict[str, Any]:
 
     with Lens(Options(data_dir=device, server_url=url, trusted_root=root)) as lens:
         report = lens.sync(progress=progress)
-    return {"memory_mb": memory_mb(), "steps_end_s": steps, "bytes": report.bytes_received}
+        return {"memory_mb": memory_mb(), "steps_end_s": steps, "bytes": report.bytes_received}
 
 
 def _search(device: Path) -> dict[str, Any]:
     with Lens(Options(data_dir=device)) as lens:
         for _ in range(_SEARCHES):
             result = lens.search(PHOTO)
-    return {"memory_mb": memory_mb(), "index": result.index}
+        return {"memory_mb": memory_mb(), "index": result.index}
 
 
 def main() -> None:

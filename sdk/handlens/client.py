@@ -42,6 +42,7 @@ from handlens.results import (
 from handlens.sources import AnnotationSource, Source, VisualSource
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.indexing import OpenIndex, build_index, open_index
+from handlens.sync.pacing import Pacer
 from handlens.sync.reports import Progress, SyncReport, no_progress
 from handlens.understand import choose_regions, understand
 from handlens.vision.detector import Detector
@@ -125,6 +126,7 @@ class Lens:
         self._store: Store | None = None
         self._outbox: Outbox | None = None
         self._engine: _Engine | None = None
+        self._pacer = Pacer()
 
     def __enter__(self) -> Lens:
         return self
@@ -354,7 +356,7 @@ class Lens:
                 packs = options.packs
             chosen = None if packs is None else tuple(dict.fromkeys(packs))
             wish = Wish(self.outbox.device_id(), options.channel, chosen, max_bytes)
-            report = sync_release(store, data_dir, repository, transport, wish, progress)
+            report = sync_release(store, data_dir, repository, transport, wish, progress, self._pace)
             self._index(progress)
         return report
 
@@ -365,6 +367,11 @@ class Lens:
         self._renew_open(store)
         built = build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
         self._renew_open(store, built)
+
+    def _pace(self) -> None:
+        """Give way to searches where this process searches; one that only syncs works on."""
+        if self._engine is not None:
+            self._pacer()
 
     def _transport(self, allow: Callable[[], bool] | None) -> HttpTransport:
         from handlens.sync.transport import HttpTransport

@@ -134,6 +134,20 @@ def test_changes_that_add_up_are_written_to_a_new_file(device):
     }
 
 
+def test_the_old_index_answers_until_a_changed_file_is_there(device):
+    device.build()
+    held = device.open().index
+    device.change_first(30, version=1)
+    for opened in (device.open(), device.open(held=held)):
+        assert opened.kind == "hnsw"
+        assert "30 newer vectors" in opened.reason
+        assert_all_found(device, opened)
+    assert device.build() is not None
+    opened = device.open(held=held)
+    assert str(opened) == f"hnsw ({available()})"
+    assert_all_found(device, opened)
+
+
 def test_a_large_change_makes_exact_search_answer_until_the_file_is_there(device):
     device.build()
     held = device.open().index

@@ -80,12 +80,14 @@ class RowIds:
 
     def release(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Forget `ids` and leave their rows free; the rows are answered."""
-        row_of = self._mapping()
-        rows = [row_of.pop(id) for id in ids.tolist() if id in row_of]
-        self._free += rows
+        rows = self.find(np.unique(ids))
+        if self._row_of is not None:
+            for id in self._ids[rows].tolist():
+                del self._row_of[id]
+        self._free += rows.tolist()
         self._ids[rows] = FREE
         self._sorted = None
-        return np.array(rows, np.int64)
+        return rows
 
     def close(self, id: int) -> tuple[int, int] | None:
         """Forget `id` and let the last row take its place: answers (place, last row), or None for an unknown id."""
