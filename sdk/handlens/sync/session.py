@@ -38,6 +38,7 @@ from handlens.sync.apply import WANTED, apply_release
 from handlens.sync.download import Downloads
 from handlens.sync.indexing import INDEX_SLOT
 from handlens.sync.models import is_whole, model_folder, models_of, remove_other_models
+from handlens.sync.pacing import Pace, no_pace
 from handlens.sync.plan import Plan, choose_packs, make_plan
 from handlens.sync.reports import Progress, RollbackReport, SyncReport
 from handlens.sync.transport import Transport
@@ -87,9 +88,17 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 
 def sync_release(
-    store: Store, data_dir: Path, repository: TrustedRepository, transport: Transport, wish: Wish, progress: Progress
+    store: Store,
+    data_dir: Path,
+    repository: TrustedRepository,
+    transport: Transport,
+    wish: Wish,
+    progress: Progress,
+    pace: Pace = no_pace,
 ) -> SyncReport:
     """Bring the store to the release that `repository` has for this device; the caller holds the lock.
+
+    `pace` is called again and again while rows are applied.
 
     Raises:
         DownloadError, ReleaseError, SyncError, StoreError: nothing was changed; the last release stays in use.
@@ -126,6 +135,7 @@ def sync_release(
         wanted,
         keeps_former=current is not None and current.serial != release.serial,
         progress=progress,
+        pace=pace,
     )
     _clean(store, data_dir, downloads, release, (channel_file, entry.file))
     return _counted(report, transport, changed=True, changes=changes)
