@@ -105,7 +105,7 @@ class IndexCheck:
 
 
 class FullIndex(Protocol):
-    """An index of the full catalogue in the embedding space `space`, whose vectors have `dim` components. Thread-safe."""
+    """An index of the catalogue in the embedding space `space`, whose vectors have `dim` components. Thread-safe."""
 
     space: str
     dim: int

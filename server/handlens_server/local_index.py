@@ -13,10 +13,9 @@ Rules:
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +24,11 @@ import structlog
 from sqlalchemy.orm import Session
 
 from handlens.errors import StoreError
-from handlens.index import ExactIndex, HnswIndex, Index, add_codes, available
+from handlens.index import ExactIndex, HnswIndex, available
 from handlens.index.base import unit_row
 from handlens_server.checking import Track, untracked
 from handlens_server.database import Database
 from handlens_server.full_index import (
-    SPARE,
     Found,
     IndexBusyError,
     IndexCheck,
@@ -38,9 +36,9 @@ from handlens_server.full_index import (
     IndexUnavailableError,
     check_k,
 )
-from handlens_server.index_changes import Change, catalogue_sequence, compared, count_items, read_changes
-from handlens_server.index_files import IndexFolder, SavedIndex
-from handlens_server.part_table import PartTable
+from handlens_server.index_changes import catalogue_sequence, compared, count_items
+from handlens_server.index_files import IndexFolder
+from handlens_server.local_build import Build, follow, from_saved, nearest_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,32 +58,6 @@ class LocalIndexOptions:
     rebuild_share: float = 0.2  # replaced parts, of all, from which on a graph is built again
     save_changes: int = 1_000  # changes of items until the index is saved, at least; they are taken over in a second
     save_share: float = 0.01  # ... and at least this share of the parts: a save writes all of them
-
-
-@dataclass(slots=True)
-class _Build:
-    """One index from its making on; `build` names it in all processes, `replaced` counts parts taken from it."""
-
-    index: Index
-    kind: str
-    reason: str
-    table: PartTable = field(default_factory=PartTable)
-    build: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    sequence: int = 0
-    replaced: int = 0
-    is_verified: bool = False
-    is_filled: bool = False  # whether a refresh has ended
-
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Put the parts of changed items in, then take their former ones out: an item is never absent between."""
-        codes = b"".join(part.code for change in changes for part in change.parts)
-        fresh, former = self.table.put(changes)
-        if len(fresh):
-            add_codes(self.index, fresh, np.frombuffer(codes, np.int8).reshape(len(fresh), -1))
-        self.index.delete(former)
-        self.table.take(former)
-        self.replaced += len(former)
-        self.sequence = changes[-1].sequence
 
 
 class LocalIndex:
@@ -119,7 +91,7 @@ class LocalIndex:
         with self._changing:
             if not self._now.is_filled:
                 return self._first_refresh(session)
-            return _follow(self._now, session, self.space)
+            return follow(self._now, session, self.space)
 
     def search(self, vector: NDArray[np.float32], k: int, *, allowed: Collection[str] | None = None) -> list[Found]:
         """See `FullIndex.search`."""
@@ -129,7 +101,7 @@ class LocalIndex:
             if not now.is_filled and not now.table.parts:
                 raise IndexUnavailableError("the full index has not been filled since the start: try again later")
             version = now.table.version
-            found, is_whole = _found(now, query, k, allowed)
+            found, is_whole = nearest_parts(now, query, k, allowed)
             if is_whole and (allowed is None or version == now.table.version):
                 break
         return found
@@ -186,7 +158,7 @@ class LocalIndex:
     def close(self) -> None:
         """See `FullIndex.close`. What is not saved is taken over from the database by the next start."""
 
-    def _opened(self) -> _Build:
+    def _opened(self) -> Build:
         if self._folder is None:
             return self._exact("no graph is built yet")
         try:
@@ -194,23 +166,23 @@ class LocalIndex:
         except StoreError as error:
             _LOG.warning("index-not-opened", space=self.space, reason=str(error))
             return self._exact(f"the saved index cannot be used: {error}")
-        return self._exact("no index is saved yet") if saved is None else _from_saved(saved)
+        return self._exact("no index is saved yet") if saved is None else from_saved(saved)
 
     def _first_refresh(self, session: Session) -> int:
         newest = catalogue_sequence(session)
         if self._now.sequence > newest:
             self._begin_again(f"it shows change {self._now.sequence}, the database has {newest}")
-        changed = _follow(self._now, session, self.space)
+        changed = follow(self._now, session, self.space)
         items, held = count_items(session, self.space), self._now.table.items
         if held != items:
             self._begin_again(f"it has {held} items, the database has {items}")
-            changed = _follow(self._now, session, self.space)
+            changed = follow(self._now, session, self.space)
         self._now.is_filled = True
         return changed
 
-    def _exact(self, reason: str) -> _Build:
+    def _exact(self, reason: str) -> Build:
         index = ExactIndex(space=self.space, dim=self.dim, dtype="int8")
-        return _Build(index, "exact", reason, is_verified=True)
+        return Build(index, "exact", reason, is_verified=True)
 
     def _begin_again(self, reason: str) -> None:
         _LOG.warning("index-begun-again", space=self.space, reason=reason)
@@ -229,21 +201,21 @@ class LocalIndex:
     def _wants_graph(self) -> bool:
         return available() is not None and self._now.table.parts >= max(self._options.exact_below, 1)
 
-    def _built(self, database: Database, track: Track) -> _Build:
+    def _built(self, database: Database, track: Track) -> Build:
         """A new index of all that the database has."""
         if self._wants_graph():
             graph = HnswIndex(space=self.space, dim=self.dim, threads=self._options.threads)
-            made = _Build(graph, "hnsw", str(available()), is_verified=True)
+            made = Build(graph, "hnsw", str(available()), is_verified=True)
         else:
             made = self._exact(f"fewer than {self._options.exact_below} parts" if available() else "no hnswlib")
         with database.read() as session:
-            _follow(made, session, self.space, track)
+            follow(made, session, self.space, track)
         return made
 
-    def _switch(self, database: Database, made: _Build) -> None:
+    def _switch(self, database: Database, made: Build) -> None:
         """Let `made` answer, with what has changed meanwhile."""
         with self._changing, database.read() as session:
-            _follow(made, session, self.space)
+            follow(made, session, self.space)
             made.is_filled, self._fault = True, ""
             self._now = made
 
@@ -260,7 +232,7 @@ class LocalIndex:
         with database.read() as session:
             is_ours = saved is not None and saved.manifest.sequence <= catalogue_sequence(session)
         if saved is not None and is_ours:
-            self._switch(database, _from_saved(saved))
+            self._switch(database, from_saved(saved))
 
     def _save_is_due(self, folder: IndexFolder) -> bool:
         """Whether the files are missing, cannot be used by us, or are so old that a start would take long."""
@@ -279,30 +251,3 @@ class LocalIndex:
                 now.index, now.table, kind=now.kind, build=now.build, sequence=now.sequence, replaced=now.replaced
             )
         _LOG.info("index-saved", space=self.space, kind=now.kind, parts=now.table.parts, sequence=now.sequence)
-
-
-def _from_saved(saved: SavedIndex) -> _Build:
-    told = saved.manifest
-    reason = str(available()) if told.kind == "hnsw" else "as it was saved"
-    return _Build(saved.index, told.kind, reason, saved.table, told.build, told.sequence, told.replaced)
-
-
-def _follow(build: _Build, session: Session, space: str, track: Track = untracked) -> int:
-    """Take over what changed since the build's number; how many items that were."""
-    count = 0
-    for batch in read_changes(session, space, after=build.sequence, track=track):
-        build.apply(batch)
-        count += len(batch)
-    return count
-
-
-def _found(
-    build: _Build, vector: NDArray[np.float32], k: int, allowed: Collection[str] | None
-) -> tuple[list[Found], bool]:
-    """The answer of `build`, and whether no part of it was taken away meanwhile."""
-    numbers = None if allowed is None else build.table.numbers(set(allowed))
-    near = build.index.search(vector, k + SPARE, allowed=numbers)
-    parts = [build.table.part(number) for number in near.ids.tolist()]
-    pairs = zip(parts, near.distances.tolist(), near.ids.tolist(), strict=True)
-    rows = sorted((distance, part[0], number, part[1]) for part, distance, number in pairs if part is not None)
-    return [(item_id, box, distance) for distance, item_id, _, box in rows[:k]], None not in parts

@@ -15,23 +15,18 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from handlens.faults import fault_point
-from handlens.geometry import Box
 from handlens.index.base import unit_row
-from handlens.wire.pack import decode_codes
 from handlens_server.checking import Track, untracked
 from handlens_server.database import Database
 from handlens_server.full_index import (
@@ -48,6 +43,7 @@ from handlens_server.full_index import (
 from handlens_server.index_changes import Change, catalogue_sequence, compared, read_changes
 from handlens_server.index_locks import try_lock
 from handlens_server.milvus_calls import MilvusAddress, MilvusCalls, MilvusTimes, quoted
+from handlens_server.milvus_rows import Hit, alias_of, conditions, next_name, read_hit, rows_of
 from handlens_server.milvus_schema import STATE, create_collection, state_row, vector_dim
 
 if TYPE_CHECKING:
@@ -55,11 +51,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MilvusIndex"]
 
-_Row = tuple[float, str, int, Box]
 _LIMIT = MAX_K + 1  # what Milvus gives at most: one more than we do, for the state
 _EF = 96  # candidates kept while searching, at least
 _MAX_EF = 32_768
-_ALLOWED = 2000  # ids in one filter
 _PAGE = 5000  # rows read at a time by a check
 _WRITE_ROWS = 4096  # rows of one upsert: 3 MB
 _SEAL_FROM = 20_000  # rows written by one refresh from which on they are sealed, so that Milvus links them at once
@@ -76,7 +70,7 @@ class MilvusIndex:
         self.dim = dim
         self.sequence = 0
         self._calls = MilvusCalls(address, times)
-        self._alias = _alias(address.prefix, space)
+        self._alias = alias_of(address.prefix, space)
         self._locks = locks
         self._refreshing = threading.Lock()
         self._is_known = False  # whether `sequence` is the collection's, and its schema fits
@@ -104,7 +98,7 @@ class MilvusIndex:
         """See `FullIndex.search`."""
         k, query = check_k(k), unit_row(vector, self.dim)
         try:
-            rows = [row for condition in _conditions(allowed) for row in self._search(query, k, condition)]
+            rows = [row for condition in conditions(allowed) for row in self._search(query, k, condition)]
         except IndexUnavailableError:
             self._is_known = False  # it may come back as another one
             raise
@@ -123,7 +117,7 @@ class MilvusIndex:
             if not is_ours:
                 raise IndexBusyError(f"another process builds {self._alias}: wait for it")
             former = self._collection()
-            made = _next_name(self._alias, former)
+            made = next_name(self._alias, former)
             self._calls.call("drop_collection", made)  # what a rebuild that was killed left
             create_collection(self._calls, made, dim=self.dim)
             newest = catalogue_sequence(session)
@@ -169,7 +163,7 @@ class MilvusIndex:
         changed = f"item_id in {quoted(change.item_id for change in changes)}"
         # What was written before this refresh is seen since the state was read; an item is in one batch of a refresh.
         held = self._calls.call("query", collection, filter=changed, output_fields=["id"], consistency_level="Session")
-        rows = [row for change in changes for row in _rows(change)]
+        rows = [row for change in changes for row in rows_of(change)]
         for start in range(0, len(rows), _WRITE_ROWS):
             self._calls.call("upsert", collection, rows[start : start + _WRITE_ROWS])
         fault_point("milvus.upserted")
@@ -190,7 +184,7 @@ class MilvusIndex:
         )
         return int(rows[0]["sequence"]) if rows else 0
 
-    def _search(self, query: NDArray[np.float32], k: int, condition: str) -> list[_Row]:
+    def _search(self, query: NDArray[np.float32], k: int, condition: str) -> list[Hit]:
         limit = min(k + SPARE, _LIMIT)
         hits = self._calls.call(
             "search",
@@ -203,7 +197,7 @@ class MilvusIndex:
             search_params={"params": {"ef": min(max(_EF, 2 * limit), _MAX_EF)}},
             consistency_level="Session",
         )
-        return [_found(hit) for hit in hits[0] if hit["id"] != STATE]
+        return [read_hit(hit) for hit in hits[0] if hit["id"] != STATE]
 
     def _held(self, *, create: bool) -> int:
         """The number of the collection; it is made, if `create`, where there is none.
@@ -215,7 +209,7 @@ class MilvusIndex:
             return self._state(self._alias)
         name = self._collection()
         if name is None and create:
-            name = _next_name(self._alias, None)
+            name = next_name(self._alias, None)
             create_collection(self._calls, name, dim=self.dim)
             self._calls.call("create_alias", name, self._alias)
         if name is None:
@@ -272,47 +266,5 @@ def _patiently(session: Session, name: str, folder: Path) -> Iterator[None]:
         time.sleep(0.05)
 
 
-def _alias(prefix: str, space: str) -> str:
-    """A name that Milvus takes: letters, digits and "_"; the hash tells spaces apart whose letters are alike."""
-    told = re.sub(r"[^A-Za-z0-9]+", "_", space)[:80]
-    return f"{prefix}_{told}_{hashlib.sha256(space.encode()).hexdigest()[:8]}"
-
-
-def _next_name(alias: str, former: str | None) -> str:
-    return f"{alias}_{1 if former is None else int(former.rpartition('_')[2]) % 2 + 1}"
-
-
-def _rows(change: Change) -> list[dict[str, Any]]:
-    if not change.parts:
-        return []
-    codes = np.frombuffer(b"".join(part.code for part in change.parts), np.int8).reshape(len(change.parts), -1)
-    return [
-        {
-            "id": f"{change.item_id}#{number}",
-            "item_id": change.item_id,
-            "sequence": change.sequence,
-            "box": json.dumps(part.box.to_list()),
-            "vector": vector,
-        }
-        for number, (part, vector) in enumerate(zip(change.parts, decode_codes(codes), strict=True))
-    ]
-
-
-def _conditions(allowed: Collection[str] | None) -> list[str]:
-    """The filters of the searches that together answer: each takes some of the allowed ids."""
-    if allowed is None:
-        return [""]
-    item_ids = sorted(set(allowed))
-    chunks = (item_ids[start : start + _ALLOWED] for start in range(0, len(item_ids), _ALLOWED))
-    return [f"item_id in {quoted(chunk)}" for chunk in chunks]
-
-
-def _found(hit: Any) -> _Row:
-    """Distance, item id, number of the part, and box of a hit."""
-    number = int(hit["id"].rpartition("#")[2])
-    item_id, box = hit["entity"]["item_id"], Box.from_list(json.loads(hit["entity"]["box"]))
-    return max(1.0 - float(hit["distance"]), 0.0), item_id, number, box
-
-
-def _order(row: _Row) -> tuple[float, str, int]:
+def _order(row: Hit) -> tuple[float, str, int]:
     return row[:3]

@@ -63,7 +63,7 @@ class PartTable:
 
         The former numbers are still readable: `take` them when the index has the new ones.
         """
-        boxes = [part.box.to_list() for change in changes for part in change.parts]
+        boxes = [_edges(part.box) for change in changes for part in change.parts]
         fresh = np.arange(self._next, self._next + len(boxes))
         counts = np.array([len(change.parts) for change in changes], np.int32)
         former = self.numbers([change.item_id for change in changes])
@@ -136,6 +136,10 @@ class PartTable:
     def _grow(self, more: int) -> None:
         self._boxes = _with_room(self._boxes, self._next + more)
         self._owners = _with_room(self._owners, self._next + more)
+
+
+def _edges(box: Box) -> tuple[float, float, float, float]:
+    return box.x_min, box.y_min, box.x_max, box.y_max  # `to_list` rounds
 
 
 def _with_room(array: NDArray[Any], needed: int) -> NDArray[Any]:

@@ -62,7 +62,7 @@ def opened(kind: str, config: Config, request: pytest.FixtureRequest) -> Iterato
         if kind == "milvus":
             made.append(MilvusIndex(address, space=space, dim=dim, locks=config.index_path))
         else:
-            options = LocalIndexOptions(exact_below=0 if kind == "hnsw" else 1_000_000, save_changes=1)
+            options = LocalIndexOptions(exact_below=0 if kind == "hnsw" else 1_000_000, save_changes=1, save_share=0)
             made.append(LocalIndex(space=space, dim=dim, folder=config.index_path / "test", options=options))
         return made[-1]
 
@@ -425,6 +425,7 @@ def test_a_rebuild_gives_the_same_answers(opened: Opened, database: Database) ->
     put_items(database, {"new": axis(0)})
     refreshed(index, database)
     assert found(index, axis(0)[0], 1) == ["new"]
+    index.maintain(database)
     index.close()
     assert refreshed(again := opened(), database) == 0
     assert found(again, axis(0)[0], 1) == ["new"]
