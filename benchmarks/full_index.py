@@ -5,7 +5,7 @@
 The catalogue is a SQLite database of seeded unit vectors around random centres, 50 to a centre; queries are drawn alike
 and are not in it. Without HANDLENS_INDEX only the index in the process is measured. What each figure is:
 
-* build_s: a rebuild from the database until it answers. seal_s: until Milvus has linked all its segments.
+* build_s: a rebuild from the database until it answers, on Milvus until all segments are linked.
 * start_s: a new process's index is opened (or connected) and refreshed, and answers once.
 * catch_up_s: the refresh after 1,000 items changed, until a search finds one of them. one_change_s: after one item.
 * search: k = 10 and k = 40, one caller, both indexes in turns query by query; recall@10 against an exact scan.
@@ -95,19 +95,9 @@ def seen_after(index, database, vector, wanted):
             raise SystemExit("a change was not seen within a minute")
 
 
-def sealed(index):
-    """Write what Milvus keeps in memory to its storage, and wait until it is linked."""
-    calls, name = index._calls, index.status().place.split()[-1]
-    calls.call("flush", name)
-    while calls.call("describe_index", name, "vector").get("pending_index_rows"):
-        time.sleep(0.5)
-
-
-def prepare(name, index, reopen, database, dim, seed):
+def prepare(index, reopen, database, dim):
     """Figures of one index but its searches, and the index."""
     figures = {"build_s": seconds(lambda: index.rebuild(database, track=untracked))}
-    if name == "milvus":
-        figures["seal_s"] = seconds(lambda: sealed(index))
     index.maintain(database)
     index.close()
     again = []
@@ -177,7 +167,7 @@ def measure(options, folder):
         indexes, figures = {}, {}
         for name, config in settings.items():
             reopen = lambda config=config: open_full_index(config, space=SPACE, dim=options.dim)  # noqa: E731
-            figures[name], indexes[name] = prepare(name, reopen(), reopen, database, options.dim, options.seed)
+            figures[name], indexes[name] = prepare(reopen(), reopen, database, options.dim)
             print(name, figures[name], flush=True)
         for name, found in searches(indexes, queries).items():
             figures[name] |= {**found, "recall_at_10": recall(indexes[name], exact, names, queries)}

@@ -20,7 +20,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -43,8 +43,8 @@ from handlens_server.full_index import (
 from handlens_server.index_changes import Change, catalogue_sequence, compared, read_changes
 from handlens_server.index_locks import try_lock
 from handlens_server.milvus_calls import MilvusAddress, MilvusCalls, MilvusTimes, quoted
-from handlens_server.milvus_rows import Hit, alias_of, conditions, next_name, read_hit, rows_of
-from handlens_server.milvus_schema import STATE, create_collection, state_row, vector_dim
+from handlens_server.milvus_rows import Hit, alias_of, conditions, first_name, next_name, read_hit, rows_of
+from handlens_server.milvus_schema import STATE, create_collection, state_row, vector_dim, wait_until_linked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,13 +116,12 @@ class MilvusIndex:
         with database.read() as session, try_lock(session, f"{self._alias}.build", self._locks) as is_ours:
             if not is_ours:
                 raise IndexBusyError(f"another process builds {self._alias}: wait for it")
-            former = self._collection()
-            made = next_name(self._alias, former)
-            self._calls.call("drop_collection", made)  # what a rebuild that was killed left
+            made = next_name(self._alias, self._collection())
             create_collection(self._calls, made, dim=self.dim)
             newest = catalogue_sequence(session)
-            self._follow(session, made, 0, newest, track)
-            self._switch(database, made, newest, former)
+            self._follow(session, made, 0, newest, is_new=True, track=track)
+            wait_until_linked(self._calls, made)
+            self._switch(database, made, newest)
 
     def check(self, session: Session) -> IndexCheck:
         """See `FullIndex.check`. It reads every row's id from Milvus."""
@@ -143,44 +142,57 @@ class MilvusIndex:
         """See `FullIndex.close`."""
         self._calls.close()
 
-    def _follow(self, session: Session, collection: str, after: int, newest: int, track: Track = untracked) -> int:
+    def _follow(
+        self,
+        session: Session,
+        collection: str,
+        after: int,
+        newest: int,
+        *,
+        is_new: bool = False,
+        track: Track = untracked,
+    ) -> int:
         """Take over what changed after the number `after` into a collection; how many items that were."""
-        items = rows = 0
+        items = written = 0
         for batch in read_changes(session, self.space, after=after, track=track):
-            rows += self._apply(collection, batch)
-            items += len(batch)
-        if rows >= _SEAL_FROM:
+            former = set() if is_new else self._rows_held(collection, batch)
+            rows = [row for change in batch for row in rows_of(change)]
+            self._replace(collection, rows, former - {row["id"] for row in rows})
+            items, written = items + len(batch), written + len(rows)
+        if written >= _SEAL_FROM:
             self._calls.call("flush", collection)
         if newest > after:
             fault_point("milvus.state")
             self._calls.call("upsert", collection, [state_row(newest, self.dim)])
             fault_point("milvus.state")
-            self._state(collection)  # now searches see it all
+            self._state(collection, "Strong")  # now searches see it all
         return items
 
-    def _apply(self, collection: str, changes: Sequence[Change]) -> int:
-        """Put the rows of changed items in, then take their former ones out; how many went in."""
-        changed = f"item_id in {quoted(change.item_id for change in changes)}"
-        # What was written before this refresh is seen since the state was read; an item is in one batch of a refresh.
-        held = self._calls.call("query", collection, filter=changed, output_fields=["id"], consistency_level="Session")
-        rows = [row for change in changes for row in rows_of(change)]
+    def _rows_held(self, collection: str, changes: Sequence[Change]) -> set[str]:
+        """The ids of the rows that changed items have, whoever wrote them and however lately."""
+        condition = f"item_id in {quoted(change.item_id for change in changes)}"
+        held = self._calls.call("query", collection, filter=condition, output_fields=["id"], consistency_level="Strong")
+        return {row["id"] for row in held}
+
+    def _replace(self, collection: str, rows: list[dict[str, Any]], former: set[str]) -> None:
+        """Put rows in, then take the former ones out."""
         for start in range(0, len(rows), _WRITE_ROWS):
             self._calls.call("upsert", collection, rows[start : start + _WRITE_ROWS])
         fault_point("milvus.upserted")
-        former = {row["id"] for row in held} - {row["id"] for row in rows}
         if former:
             self._calls.call("delete", collection, filter=f"id in {quoted(sorted(former))}")
         fault_point("milvus.deleted")
-        return len(rows)
 
-    def _state(self, collection: str) -> int:
-        """The number of the collection, after a wait until all that was written before is seen by searches.
+    def _state(self, collection: str, level: str) -> int:
+        """The number of the collection.
 
-        "Strong" waits for Milvus's next tick. "Session" would be sooner, but leaves out what was taken away.
+        "Strong" waits for Milvus's next tick: what was written before is then seen by searches. ("Session" would be
+        sooner, but leaves out what was taken away.) "Eventually" does not wait, and may give a former number: to take
+        changes over once more does no harm.
         """
         condition = f"id in {quoted([STATE])}"
         rows = self._calls.call(
-            "query", collection, filter=condition, output_fields=["sequence"], consistency_level="Strong"
+            "query", collection, filter=condition, output_fields=["sequence"], consistency_level=level
         )
         return int(rows[0]["sequence"]) if rows else 0
 
@@ -206,10 +218,10 @@ class MilvusIndex:
             IndexMismatchError: it has vectors of another length. IndexUnavailableError: there is none.
         """
         if self._is_known:
-            return self._state(self._alias)
+            return max(self._state(self._alias, "Eventually"), self.sequence)
         name = self._collection()
         if name is None and create:
-            name = next_name(self._alias, None)
+            name = first_name(self._alias)
             create_collection(self._calls, name, dim=self.dim)
             self._calls.call("create_alias", name, self._alias)
         if name is None:
@@ -221,7 +233,7 @@ class MilvusIndex:
                 f"{name} at {self._calls.address.uri} has vectors of {dim} components, {self.space} has {self.dim}: "
                 "give another prefix in HANDLENS_INDEX, or run `handlens-server index build`"
             )
-        return self._state(name)
+        return self._state(name, "Strong")
 
     def _collection(self) -> str | None:
         """The collection that the alias stands for, or None."""
@@ -235,12 +247,13 @@ class MilvusIndex:
         )
         return int(rows[0]["count(*)"])
 
-    def _switch(self, database: Database, made: str, after: int, former: str | None) -> None:
+    def _switch(self, database: Database, made: str, after: int) -> None:
         """Bring the collection `made` up to date and let it answer; the former one goes."""
         with self._refreshing, database.read() as session:
             with _patiently(session, f"{self._alias}.refresh", self._locks):
                 newest = catalogue_sequence(session)
                 self._follow(session, made, after, newest)
+                former = self._collection()
                 self._calls.call("alter_alias" if former else "create_alias", made, self._alias)
             self.sequence, self._is_known = newest, True
         if former:

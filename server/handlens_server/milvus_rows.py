@@ -15,7 +15,7 @@ from handlens.wire.pack import decode_codes
 from handlens_server.index_changes import Change
 from handlens_server.milvus_calls import quoted
 
-__all__ = ["Hit", "alias_of", "conditions", "next_name", "read_hit", "rows_of"]
+__all__ = ["Hit", "alias_of", "conditions", "first_name", "next_name", "read_hit", "rows_of"]
 
 Hit = tuple[float, str, int, Box]
 """Distance, item id, number of the part, and box."""
@@ -29,9 +29,14 @@ def alias_of(prefix: str, space: str) -> str:
     return f"{prefix}_{told}_{hashlib.sha256(space.encode()).hexdigest()[:8]}"
 
 
+def first_name(alias: str) -> str:
+    """The name of the collection that a first refresh makes."""
+    return f"{alias}_1"
+
+
 def next_name(alias: str, former: str | None) -> str:
-    """The name of the collection that takes the place of `former`."""
-    return f"{alias}_{1 if former is None else int(former.rpartition('_')[2]) % 2 + 1}"
+    """The name of a collection that is built beside `former`, or beside one that a first refresh may be making."""
+    return f"{alias}_{1 if former == f'{alias}_2' else 2}"
 
 
 def rows_of(change: Change) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -239,10 +240,13 @@ def test_a_keeper_maintains_behind_the_searches_and_survives_a_database_that_is_
     keeper = IndexKeeper(index, database, seconds=0.01)
     keeper.start()
     try:
-        while index.status().kind == "exact":
-            if (tmp_path / "away").exists():
-                database.close()
-                shutil.move(tmp_path / "away", config.database_path)
+        time.sleep(0.05)  # some failures
+        database.close()
+        shutil.move(tmp_path / "away", config.database_path)
+        until = time.monotonic() + 30
+        while index.status().kind == "exact" and time.monotonic() < until:
+            time.sleep(0.01)
+        assert index.status().kind == "hnsw"
         assert ids(index)
     finally:
         keeper.close()

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +20,9 @@ from sqlalchemy import text
 from support.backend import served
 from support.index_items import DIM, SPACE, clustered, named, put_items
 from support.milvus import Milvus
+from support.paths import ROOT
 
+from handlens_server.access import public
 from handlens_server.app import create_app
 from handlens_server.checking import untracked
 from handlens_server.config import Config, ConfigError
@@ -91,6 +100,41 @@ def test_while_milvus_is_killed_searches_fail_by_name_and_go_on_by_themselves_wh
     assert index.search(QUERY, 1)[0][0] == "new"
     with database.read() as session:
         assert index.check(session).is_good
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from handlens_server.config import Config
+from handlens_server.database import open_database
+from handlens_server.milvus_calls import MilvusAddress
+from handlens_server.milvus_index import MilvusIndex
+config = Config(data_dir=Path(sys.argv[1]))
+address = MilvusAddress.parse(sys.argv[2])
+index = MilvusIndex(address, space=sys.argv[3], dim=int(sys.argv[4]), locks=config.index_path)
+with open_database(config) as database, database.read() as session:
+    index.refresh(session)
+"""
+
+
+@heavy
+@on_sqlite
+def test_a_process_that_is_killed_in_a_refresh_leaves_what_the_next_one_makes_whole(
+    milvus: Milvus, opened: Opened, database: Database, config: Config
+) -> None:
+    put_items(database, named(clustered(40), parts=(2,)))
+    index = opened()
+    refreshed(index, database)
+    paths = os.pathsep.join(str(ROOT / name) for name in ("sdk", "server"))
+    command = [sys.executable, "-c", PROGRAM, str(config.data_dir), milvus.url, SPACE, str(DIM)]
+    for number, point in enumerate(("milvus.upserted", "milvus.deleted", "milvus.state", "milvus.state:2")):
+        put_items(database, {f"item-{at:05d}": clustered(1 + number % 2, seed=number) for at in range(5)})
+        environment = {**os.environ, "PYTHONPATH": paths, "HANDLENS_FAULT": point}
+        assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+        assert refreshed(opened(), database) == (0 if point == "milvus.state:2" else 5)
+        with database.read() as session:
+            assert index.check(session).is_good
+        assert len(index) == 30 + 5 * (1 + number % 2)
 
 
 @heavy
@@ -221,12 +265,6 @@ def test_the_address_of_a_backend_chooses_its_index_and_connects_to_nothing(tmp_
 
 @on_sqlite
 def test_a_request_that_needs_an_index_that_is_down_is_told_to_come_back(config: Config) -> None:
-    import json
-    import urllib.error
-    import urllib.request
-
-    from handlens_server.access import public
-
     app = create_app(config)
     index = open_full_index(replace(config, index="milvus://127.0.0.1:1"), space=SPACE, dim=DIM)
 
