@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import structlog
 from sqlalchemy.orm import Session
 
 from handlens.faults import fault_point
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MilvusIndex"]
 
+_LOG = structlog.get_logger("handlens_server.index")
 _LIMIT = MAX_K + 1  # what Milvus gives at most: one more than we do, for the state
 _EF = 96  # candidates kept while searching, at least
 _MAX_EF = 32_768
@@ -120,7 +122,8 @@ class MilvusIndex:
             create_collection(self._calls, made, dim=self.dim)
             newest = catalogue_sequence(session)
             self._follow(session, made, 0, newest, is_new=True, track=track)
-            wait_until_linked(self._calls, made)
+            if not wait_until_linked(self._calls, made):
+                _LOG.warning("index-not-linked", space=self.space, collection=made)
             self._switch(database, made, newest)
 
     def check(self, session: Session) -> IndexCheck:
