@@ -27,7 +27,7 @@ __all__ = ["LEVELS", "PHOTO", "Searched", "searching_process", "searching_thread
 
 LEVELS = ("index", "store", "photo")
 PHOTO = REPOSITORY / "demo" / "queries" / "images" / "horses.jpg"
-_WORDS = {"folk music": 1.0, "lighthouse": 0.5}
+_WORD = "lighthouse"
 _INDEX_TURNS = 5
 _NEIGHBOURS = 40
 
@@ -79,7 +79,7 @@ def _search(lens: Lens, photo: Photo, is_over: Callable[[], bool], found: list[S
             query = random.standard_normal(index.dim).astype(np.float32)
             near = _note(found, "index", lambda index=index, query=query: index.search(query, _NEIGHBOURS))
         ids = [int(id) for id in near.ids]
-        _note(found, "store", lambda ids=ids: (store.items_of(ids), store.search_text(_WORDS, limit=_NEIGHBOURS)))
+        _note(found, "store", lambda ids=ids: (store.items_of(ids), store.search_text(_WORD, limit=_NEIGHBOURS)))
         _note(found, "photo", lambda: lens.search(photo))
 
 
