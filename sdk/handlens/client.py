@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlens.answering import Answerer, Ask, Stopwatch, could_improve, look
+from handlens.answering import Answerer, Ask, Beside, Stopwatch, could_improve, look_each, thread_beside
 from handlens.blend import Policy
 from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
 from handlens.feedback import Deed, feedback_events, search_event
@@ -114,6 +114,7 @@ class Lens:
         self._outbox: Outbox | None = None
         self._engine: _Engine | None = None
         self._pacer = Pacer()
+        self._helper: Beside | None = None
 
     def __enter__(self) -> Lens:
         return self
@@ -127,7 +128,10 @@ class Lens:
             for opened in (self._store, self._outbox):
                 if opened is not None:
                     opened.close()
-            self._store = self._outbox = self._engine = None
+            helper = self._helper
+            self._store = self._outbox = self._engine = self._helper = None
+        if helper is not None:
+            helper.shutdown()
 
     def sync(
         self,
@@ -293,7 +297,6 @@ class Lens:
         engine, options = self._ready(), self.options
         with clock.step("decode"):
             image = load_photo(photo, max_pixels=options.max_pixels, decode_side=options.decode_side, box=box)
-        seen = look(image, engine.detector, engine.embedder, box, options, clock)
         ask = Ask(
             request_id=request_id or uuid.uuid4().hex,
             limit=limit or options.limit,
@@ -304,7 +307,9 @@ class Lens:
             explore=options.consent != "none",
             explain=explain,
         )
-        answer = engine.answerer.answer(seen, ask, clock)
+        beside = self._beside()
+        looks = look_each(image, engine.detector, engine.embedder, box, options, clock, beside)
+        answer = engine.answerer.answer_each(looks, ask, clock, beside)
         coverage = Coverage(len(engine.packs), len(engine.release.packs))
         result = SearchResult(
             request_id=ask.request_id,
@@ -464,6 +469,13 @@ class Lens:
 
     def _space(self) -> str:
         return self._ready().embedder.spec.space
+
+    def _beside(self) -> Beside:
+        """The thread that does what can be done while a model runs."""
+        with self._lock:
+            if self._helper is None:
+                self._helper = thread_beside(models=self.options.threads)
+            return self._helper
 
     def _opened(self, *, create: bool = False) -> Store:
         with self._lock:
