@@ -540,7 +540,9 @@ class Lens:
             folders=folders,
             index=index,
             packs=options.packs or tuple(pack.pack for pack in store.packs()),
-            answerer=Answerer(catalogue, taxonomy, policy, options, as_of=release.as_of),
+            answerer=Answerer(
+                catalogue, taxonomy, policy, options, weights=embedder.spec.understanding, as_of=release.as_of
+            ),
         )
 
     def _model_folder(self, store: Store, kind: str) -> Path:

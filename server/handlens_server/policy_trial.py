@@ -60,7 +60,10 @@ def decide(
         store.refresh(session, as_of)
         index.refresh(session)
         catalogue = SearchCatalogue(store, index, locale=locale)
-        answerers = [Answerer(catalogue, taxonomy, policy, options, as_of=as_of) for policy in policies]
+        weights = embedder.spec.understanding
+        answerers = [
+            Answerer(catalogue, taxonomy, policy, options, weights=weights, as_of=as_of) for policy in policies
+        ]
         answers = [answerer.answer(seen, ask, Stopwatch()) for answerer in answerers]
     return [decision for answer in answers for decision in (answer.objects[0].decision,) if decision is not None]
 

@@ -74,7 +74,12 @@ class _State:
         if found is None:
             catalogue = SearchCatalogue(self.store, self.index, locale=locale, rules=rules)
             found = Answerer(
-                catalogue, self.release.taxonomy, self.release.policy, self.options, as_of=self.release.release.as_of
+                catalogue,
+                self.release.taxonomy,
+                self.release.policy,
+                self.options,
+                weights=self.release.spec.understanding,
+                as_of=self.release.release.as_of,
             )
             if len(self.answerers) >= _ANSWERERS:
                 self.answerers.clear()
