@@ -30,6 +30,7 @@ from handlens.local_catalogue import LocalCatalogue
 from handlens.options import Options
 from handlens.results import Coverage, FoundObject, Match, SearchResult
 from handlens.store import Outbox, PackState, Store
+from handlens.sync.checks import checked_at, note_check
 from handlens.sync.indexing import OpenIndex, build_index, open_index
 from handlens.sync.pacing import Pacer
 from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
@@ -367,8 +368,6 @@ class Lens:
 
     def status(self) -> Status:
         """What is installed, which runtime and which index run, and why."""
-        from handlens.sync.session import checked_at
-
         engine, store = self._ready(), self._opened()
         former = store.former_document("release")
         return Status(
@@ -400,7 +399,7 @@ class Lens:
         progress: Progress,
     ) -> SyncReport:
         """Sync from a transport: from a folder when one is given, else from the server."""
-        from handlens.sync.session import Wish, held_release, locked, note_check, sync_release
+        from handlens.sync.session import Wish, held_release, locked, sync_release
         from handlens.sync.trust import TrustedRepository, choose_anchor
 
         options, data_dir = self.options, self.options.data_path

@@ -15,9 +15,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -45,10 +44,9 @@ from handlens.sync.transport import Transport
 from handlens.sync.trust import TrustedRepository
 from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, Release, ReleaseFile
 
-__all__ = ["LEFT", "Wish", "checked_at", "go_back", "held_release", "locked", "note_check", "sync_release"]
+__all__ = ["LEFT", "Wish", "go_back", "held_release", "locked", "sync_release"]
 
 LEFT = "left_release"  # the document that names the serial that this device went back from
-_CHECKED = "checked"  # the empty file whose time says when a sync last ended well
 _ROOM_FACTOR = 8  # bytes that the store and its journal grow by for each compressed byte of a pack, measured below 6
 _ROOM_RESERVE = 20_000_000  # bytes that stay free
 
@@ -162,21 +160,6 @@ def go_back(store: Store, data_dir: Path) -> RollbackReport:
             raise SyncError(f"the {kind} of release {release.name!r} is damaged: sync again")
     left = "" if current is None else current.name
     return RollbackReport(release.name, release.serial, release.as_of, left, returned)
-
-
-def note_check(data_dir: Path) -> None:
-    """Note that the server was asked just now, by the time of an empty file: nothing has to be written to be told."""
-    with suppress(OSError):  # a full disk: only the note is missing
-        (data_dir / _CHECKED).touch()
-
-
-def checked_at(data_dir: Path) -> str:
-    """When the server was last asked with success (ISO 8601, UTC), or an empty text."""
-    try:
-        seconds = (data_dir / _CHECKED).stat().st_mtime
-    except OSError:
-        return ""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def held_release(store: Store) -> Release | None:
