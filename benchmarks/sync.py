@@ -20,7 +20,7 @@ large     100,000 items, 1,000 rows changed, several releases in a row: applying
           "applying" counts those that ran in that step, "syncing" those in the whole sync.
           Memory: the peak RSS of a process that does the first sync is at most 1.5 times the RSS of one that opens the
           store and searches it.
-releases  A release costs the same whether 10 or 1,000 devices follow: files and bytes written, seconds (median of 5),
+releases  A release costs the same whether 10 or 1,000 devices follow: files and bytes written, seconds (median of 9),
           and requests and bytes for each device.
 
 Linux only. Exit code 1 when a target is missed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tempfile
 import threading
@@ -28,7 +29,7 @@ from handlens.sync.transport import HttpTransport
 from handlens.sync.trust import TrustedRepository
 from handlens.vision.image import load_photo
 from handlens.wire.pack import encode_delete
-from handlens.wire.release import CHANNEL_PATH, Channel, Release
+from handlens.wire.release import CHANNEL_PATH, Channel, Release, cheapest_path
 
 __all__ = ["measure_bytes", "measure_first_sync", "measure_releases"]
 
@@ -39,7 +40,7 @@ _BASE_SHARE = 1 / 60
 _IDLE = (2, 4096)  # requests, bytes
 _SEARCHABLE = 2.0  # seconds after the last byte
 _POLL = 0.005  # seconds
-_PUBLISHES = 5
+_PUBLISHES = 9
 _FEW_ITEMS = 500  # in the pack that simulated devices follow: it is their number that counts there
 
 Figures = dict[str, Any]
@@ -242,6 +243,7 @@ def _serve_devices(site: Site, server: Server, scratch: Path, devices: int, seed
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(_Simulated.join, simulated))
         took, written = [], []
+        os.sync()  # what the simulated devices wrote is on this disk too, and publishing waits for the disk
         for draw in range(_PUBLISHES):
             catalogue = catalogue.changed(_FEW_ITEMS // 100, draw=draw)
             there = _files(site.backend.repository)
@@ -272,7 +274,7 @@ class _Simulated:
         self._folder = folder
         self._site = site
         self._url = url
-        self._held = 0
+        self._held: int | None = None
 
     def join(self) -> None:
         """Enrol, and fetch the release as it is."""
@@ -295,10 +297,10 @@ class _Simulated:
             entry = Channel.from_json(channel.read_bytes()).entries[0]
             release = Release.from_json(downloads.fetch(transport, entry.file, lambda _: None).read_bytes())
             pack = release.packs[PACK]
-            wanted = next(file for file in pack.files if file.from_sequence == self._held)
-            trust.require(wanted.file)
-            downloads.fetch(transport, wanted.file, lambda _: None)
-            self._held = wanted.sequence
+            for wanted in cheapest_path(pack.files, self._held, pack.sequence) or ():
+                trust.require(wanted.file)
+                downloads.fetch(transport, wanted.file, lambda _: None)
+                self._held = wanted.sequence
         finally:
             transport.close()
 
