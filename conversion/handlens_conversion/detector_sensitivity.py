@@ -85,7 +85,8 @@ def _run(model: bytes, images: Sequence[NDArray[np.uint8]], threads: int) -> lis
 
 def _stored(image: NDArray[np.uint8], entry: Mapping[str, Any]) -> NDArray[Any]:
     """The image as the input wants it: float, or int8 with a scale of 1."""
-    return (image[None].astype(np.int16) + entry["quantization"][1]).astype(entry["dtype"])
+    shifted = image[None].astype(np.int16) + entry["quantization"][1]
+    return np.asarray(shifted, entry["dtype"])
 
 
 def _real(interpreter: Any, output: Mapping[str, Any]) -> NDArray[np.float32]:

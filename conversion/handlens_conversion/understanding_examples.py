@@ -203,7 +203,7 @@ def _examples(
     options: ExampleOptions,
 ) -> Iterator[Example]:
     at = np.flatnonzero(allowed)
-    items = {int(number): _item(asked.rows[number], int(number)) for number in at}
+    items = {int(number): _item(asked.rows[int(number)], int(number)) for number in at}
     for query in map(int, queries):
         best = at[np.argsort(-cosines[query, at], kind="stable")[: options.neighbours]]
         near = tuple(Neighbour(int(one), items[int(one)], float(cosines[query, one]), WHOLE) for one in best)

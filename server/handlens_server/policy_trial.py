@@ -23,7 +23,7 @@ from handlens.vision.embedder import Embedder
 from handlens.vision.image import load_photo
 from handlens.wire.taxonomy import Taxonomy
 from handlens_server.catalogue import CatalogueError
-from handlens_server.full_index import FullIndex
+from handlens_server.local_index import LocalIndex
 from handlens_server.policy_files import PolicyError
 from handlens_server.search_catalogue import SearchCatalogue
 from handlens_server.search_store import SearchStore
@@ -52,8 +52,11 @@ def decide(
     if missing:
         raise CatalogueError(f"{missing} items are not embedded in {space}: run handlens-server catalog embed first")
     ask = Ask("trial", limit, locale=locale, day=as_of[:10], explain=True)
-    with tempfile.TemporaryDirectory() as folder, closing(SearchStore(Path(folder), space=space, dim=dim)) as store:
-        index = FullIndex(space=space, dim=dim)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(SearchStore(Path(folder), space=space, dim=dim)) as store,
+        closing(LocalIndex(space=space, dim=dim, folder=Path(folder) / "index")) as index,
+    ):
         store.refresh(session, as_of)
         index.refresh(session)
         catalogue = SearchCatalogue(store, index, locale=locale)

@@ -12,8 +12,9 @@ same answer. Rules:
 
 from __future__ import annotations
 
+from handlens.answering.beside import Beside, thread_beside
 from handlens.answering.clock import Stopwatch
-from handlens.answering.looking import Seen, look
+from handlens.answering.looking import Look, Seen, look, look_each
 from handlens.answering.neighbours import Catalogue, Near, Nearby, neighbours_of
 from handlens.answering.pipeline import Answer, Answerer, Ask, could_improve
 
@@ -21,12 +22,16 @@ __all__ = [
     "Answer",
     "Answerer",
     "Ask",
+    "Beside",
     "Catalogue",
+    "Look",
     "Near",
     "Nearby",
     "Seen",
     "Stopwatch",
     "could_improve",
     "look",
+    "look_each",
     "neighbours_of",
+    "thread_beside",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from handlens.answering.beside import Beside
 from handlens.answering.clock import Stopwatch
 from handlens.options import Options
 from handlens.results import Colour, Region
@@ -16,10 +19,10 @@ if TYPE_CHECKING:
 
     from handlens.geometry import Box
     from handlens.vision.detector import Detector
-    from handlens.vision.embedder import Embedder
+    from handlens.vision.embedder import Embedder, Outputs
     from handlens.vision.image import Photo
 
-__all__ = ["Seen", "look"]
+__all__ = ["Look", "Seen", "look", "look_each"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +38,9 @@ class Seen:
     colours: tuple[Colour, ...] = ()
 
 
+Look: TypeAlias = Callable[[], Seen]
+
+
 def look(
     photo: Photo, detector: Detector, embedder: Embedder, box: Box | None, options: Options, clock: Stopwatch
 ) -> tuple[Seen, ...]:
@@ -47,6 +53,42 @@ def look(
         colours = [colours_of(photo, region.box) for region in regions]
     rows = zip(regions, embeddings.vectors, embeddings.label_scores, colours, strict=True)
     return tuple(Seen(region, vector, labels, shades) for region, vector, labels, shades in rows)
+
+
+def look_each(
+    photo: Photo,
+    detector: Detector,
+    embedder: Embedder,
+    box: Box | None,
+    options: Options,
+    clock: Stopwatch,
+    beside: Beside,
+) -> Iterator[Look]:
+    """As `look`, but one object after the other, each when the network has run on it.
+
+    The networks run in the caller's thread while `beside` cuts out the next object. What comes reads the network's
+    outputs when it is called, which can be done beside as well.
+    """
+    with clock.step("detect"):
+        regions = _regions(photo, detector, box, options)
+    cut = functools.partial(embedder.cut, photo, margin=options.crop_margin)
+    with clock.step("embed"):
+        pixels = cut(regions[0].box)
+    for at, region in enumerate(regions):
+        with clock.step("embed"):
+            coming = beside.submit(cut, regions[at + 1].box) if at + 1 < len(regions) else None
+            outputs = embedder.run(pixels)
+        yield functools.partial(_seen, photo, embedder, region, outputs, clock)
+        if coming is not None:
+            with clock.step("embed"):
+                pixels = coming.result()
+
+
+def _seen(photo: Photo, embedder: Embedder, region: Region, outputs: Outputs, clock: Stopwatch) -> Seen:
+    embeddings = embedder.read([outputs])
+    with clock.step("colours"):
+        colours = colours_of(photo, region.box)
+    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], colours)
 
 
 def _regions(photo: Photo, detector: Detector, box: Box | None, options: Options) -> tuple[Region, ...]:

@@ -7,12 +7,14 @@ source, and the first, which needs no more than the neighbours that are known al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from handlens.answering.beside import AtOnce, Beside
 from handlens.answering.clock import Stopwatch
-from handlens.answering.looking import Seen
+from handlens.answering.looking import Look, Seen
 from handlens.answering.neighbours import Catalogue, neighbours_of
 from handlens.blend import Policy, Refinement, blend, explain, explores, refined
 from handlens.decision import Decision
@@ -119,13 +121,23 @@ class Answerer:
         Raises:
             HandlensError: sources failed, and the others had nothing to offer.
         """
+        return self.answer_each((functools.partial(_same, one) for one in seen), ask, clock, AtOnce())
+
+    def answer_each(self, looks: Iterable[Look], ask: Ask, clock: Stopwatch, beside: Beside) -> Answer:
+        """As `answer`: each object is answered `beside` while the next one is looked at.
+
+        Raises:
+            HandlensError: sources failed, and the others had nothing to offer; or an object could not be seen.
+        """
         losses = _Losses()
-        objects = tuple(self._object(one, ask, clock, losses) for one in seen)
+        coming = [beside.submit(self._object, one, ask, clock, losses) for one in looks]
+        objects = tuple(one.result() for one in coming)
         if losses.failure is not None and not any(found.sections for found in objects):
             raise losses.failure
         return Answer(objects, tuple(losses.left_out.values()))
 
-    def _object(self, seen: Seen, ask: Ask, clock: Stopwatch, losses: _Losses) -> FoundObject:
+    def _object(self, look: Look, ask: Ask, clock: Stopwatch, losses: _Losses) -> FoundObject:
+        seen = look()
         with clock.step("index"):
             neighbours = self._near(seen, ask, losses)
         with clock.step("understand"):
@@ -206,6 +218,10 @@ def could_improve(answer: Answer, policy: Policy, coverage: Coverage) -> bool:
         return True
     main = answer.objects[0]
     return main.understanding.type_confidence < policy.gates.type or not main.sections
+
+
+def _same(seen: Seen) -> Seen:
+    return seen
 
 
 def _detection(region: Region) -> tuple[str, float] | None:

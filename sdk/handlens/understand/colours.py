@@ -146,7 +146,7 @@ def _nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArr
 def _squares(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
     """Squared distances (n, k)."""
     apart = points[:, None] - centres[None]
-    return np.einsum("ijk,ijk->ij", apart, apart)
+    return np.asarray(np.einsum("ijk,ijk->ij", apart, apart))
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from handlens.vision.runtime import Output, Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "Embeddings"]
+__all__ = ["Embedder", "Embeddings", "Outputs"]
+
+Outputs: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32]]"  # vector (dim,), logits (labels,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,22 @@ class Embedder:
 
         `labels` is how many of the classifier's labels are kept a box.
         """
-        found = [self._run(photo, box.expanded(margin)) for box in boxes]
-        vectors = np.array([vector for vector, _ in found], np.float32).reshape(len(found), self.spec.dim)
-        logits = np.array([scores for _, scores in found], np.float32).reshape(len(found), len(self.spec.labels))
-        return Embeddings(_unit(vectors, self.spec.model_id), self._best_labels(logits, labels))
+        return self.read([self.run(self.cut(photo, box, margin=margin)) for box in boxes], labels=labels)
 
-    def _run(self, photo: Photo, box: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def cut(self, photo: Photo, box: Box, *, margin: float = 0.0) -> NDArray[np.uint8]:
+        """First of the three steps of `embed`: the pixels that the network is given, (height, width, 3) RGB."""
         image = self.spec.input
-        pixels = photo.pixels(box, size=(image.width, image.height), resample=image.resample)
+        return photo.pixels(box.expanded(margin), size=(image.width, image.height), resample=image.resample)
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Second step: one pass of the network."""
         return self._session.run(pixels, _read)
+
+    def read(self, outputs: Sequence[Outputs], *, labels: int = 10) -> Embeddings:
+        """Third step: what the network said of several crops."""
+        vectors = np.array([vector for vector, _ in outputs], np.float32).reshape(len(outputs), self.spec.dim)
+        logits = np.array([scores for _, scores in outputs], np.float32).reshape(len(outputs), len(self.spec.labels))
+        return Embeddings(_unit(vectors, self.spec.model_id), self._best_labels(logits, labels))
 
     def _best_labels(self, logits: NDArray[np.float32], count: int) -> tuple[tuple[tuple[str, float], ...], ...]:
         """The softmax of each row of `logits` (n, labels), cut to its best `count` labels."""
@@ -85,7 +94,7 @@ class Embedder:
         )
 
 
-def _read(outputs: Mapping[str, Output]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _read(outputs: Mapping[str, Output]) -> Outputs:
     return outputs["embedding"].real(), outputs["logits"].real()
 
 
