@@ -42,7 +42,7 @@ def _draw_bytes(axis: Any, figures: dict[str, Any]) -> None:
     bars = axis.barh(names, [rows[name] for name in names], color=colours)
     axis.bar_label(bars, [f"{rows[name] / 1e6:,.2f} MB" for name in names], padding=4, fontsize=8)
     axis.set_xscale("log")
-    axis.set_xlim(right=max(rows.values()) * 8)
+    axis.set_xlim(min(rows.values()) / 6, max(rows.values()) * 8)
     axis.set_xlabel("bytes that a device fetches (log)")
     axis.set_title(f"{figures['items']:,} items, 1 % of the rows changed")
 

@@ -213,7 +213,8 @@ def measure_releases(few: int, many: int, seed: int) -> tuple[Figures, Claims]:
     """What releases cost the server with `few` and with `many` devices: publishing, and serving each device.
 
     A simulated device is enrolled and does what a device does on the network: it refreshes its trust and fetches
-    channel, release and delta through the SDK's own code, on files of its own. It applies nothing.
+    channel, release and pack files through the SDK's own code, on files of its own, once at first and once when it is
+    `_PUBLISHES` releases behind. It applies nothing.
     """
     figures: Figures = {}
     for devices in (few, many):
