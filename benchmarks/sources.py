@@ -37,7 +37,7 @@ from handlens.options import Options
 from handlens.results import Evidence, Query
 from handlens.sources import Source
 from handlens.store import Store
-from handlens.understand import understand
+from handlens.understand import FusionWeights, understand
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import Photo, load_photo
@@ -97,7 +97,7 @@ class Bench:
 
     def answerer(self, *, only_visual: bool) -> Answerer:
         """One that remembers no word yet."""
-        made = Answerer(self.catalogue, self.taxonomy, self.policy, OPTIONS)
+        made = Answerer(self.catalogue, self.taxonomy, self.policy, OPTIONS, weights=FusionWeights())
         if only_visual:
             made.sources = made.sources[:1]
         return made

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.backend import make_release
 from support.paths import CATALOG
 
 from handlens import Lens, Options
@@ -45,6 +44,8 @@ def small_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory, small_catalogue: Path) -> Path:
     """A release folder with one pack, demo. Tests copy it before they change it."""
+    from support.backend import make_release  # here: the environment of the workshop has no server
+
     return make_release(small_catalogue, tmp_path_factory.mktemp("release"), "test-1")
 
 
@@ -61,6 +62,8 @@ def device(tmp_path_factory: pytest.TempPathFactory, release: Path) -> Path:
 def demo_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A device with the whole demo catalogue, as scripts/demo makes it."""
     folder = tmp_path_factory.mktemp("demo")
+    from support.backend import make_release
+
     make_release(CATALOG, folder, "demo")
     with Lens(Options(data_dir=folder / "device", index="hnsw")) as lens:
         lens.install(folder / "release")

@@ -1,4 +1,4 @@
-"""The command line: ``handlens-convert {models build,train head,evaluate,calibration make}``.
+"""The command line: ``handlens-convert {models build,train head,fit understanding,evaluate,calibration make}``.
 
 Figures go to standard output, progress to standard error. Exit code 0 means done, 1 that it could not be done (one line
 says why and what to do), 2 that the command was not understood.
@@ -136,6 +136,32 @@ def train_head(
         data, out, cache=cache or default_cache(), options=options, threads=threads, progress=not quiet
     )
     click.echo(f"{out}\n{listed}")
+
+
+@main.group(cls=ErrorGroup)
+def fit() -> None:
+    """Fit what belongs to the models but is no network."""
+
+
+@fit.command("understanding")
+@click.option(
+    "--data", type=_FOLDER, required=True, help="Folder with retrieval/*.jsonl and the photographs they name."
+)
+@click.option(
+    "--models", "folder", type=_FOLDER, default=Path("models"), show_default=True, help="Folder of the model folders."
+)
+@click.option("--write", is_flag=True, help="Write understanding.json and model.json of the embedder.")
+@_shared
+def fit_understanding(*, data: Path, folder: Path, write: bool, cache: Path | None, threads: int, quiet: bool) -> None:
+    """Fit the parameters of understanding, and the classifier's temperature, to labelled photographs (minutes)."""
+    from handlens_conversion import understanding_file
+
+    record = understanding_file.fit_record(
+        data, models=folder, cache=cache or default_cache(), threads=threads, progress=not quiet
+    )
+    if write:
+        understanding_file.write(folder / "embedder", record)
+    click.echo(json.dumps(record, indent=1))
 
 
 @main.command()

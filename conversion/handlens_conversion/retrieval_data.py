@@ -43,7 +43,7 @@ _GROCERY = "grocery:"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled photograph; `image` is a path relative to the data folder."""
+    """One labelled photograph; `image` is a path relative to the data folder, `coarse` names a group of labels."""
 
     image: str
     label: str
@@ -52,6 +52,7 @@ class Row:
     level: str
     licence: str
     source: str
+    coarse: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ def _row(line: bytes, *, what: str) -> Row:
         level=fields.text("level", ""),
         licence=fields.text("license", ""),
         source=fields.text("source", ""),
+        coarse=fields.text("coarse", ""),
     )
 
 

@@ -30,7 +30,9 @@ from handlens.local_catalogue import LocalCatalogue
 from handlens.options import Options
 from handlens.results import Coverage, FoundObject, Match, SearchResult
 from handlens.store import Outbox, PackState, Store
+from handlens.sync.checks import checked_at, note_check
 from handlens.sync.indexing import OpenIndex, build_index, open_index
+from handlens.sync.pacing import Pacer
 from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
 from handlens.upgrading import merge_answer, online_query
 from handlens.vision.detector import Detector
@@ -42,6 +44,7 @@ from handlens.wire.release import Release
 from handlens.wire.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
+    from handlens.index import HnswIndex
     from handlens.sync.transport import HttpTransport, Transport
 
 __all__ = ["Lens", "Status"]
@@ -111,6 +114,7 @@ class Lens:
         self._store: Store | None = None
         self._outbox: Outbox | None = None
         self._engine: _Engine | None = None
+        self._pacer = Pacer()
         self._helper: Beside | None = None
 
     def __enter__(self) -> Lens:
@@ -364,8 +368,6 @@ class Lens:
 
     def status(self) -> Status:
         """What is installed, which runtime and which index run, and why."""
-        from handlens.sync.session import checked_at
-
         engine, store = self._ready(), self._opened()
         former = store.former_document("release")
         return Status(
@@ -397,7 +399,7 @@ class Lens:
         progress: Progress,
     ) -> SyncReport:
         """Sync from a transport: from a folder when one is given, else from the server."""
-        from handlens.sync.session import Wish, held_release, locked, note_check, sync_release
+        from handlens.sync.session import Wish, held_release, locked, sync_release
         from handlens.sync.trust import TrustedRepository, choose_anchor
 
         options, data_dir = self.options, self.options.data_path
@@ -411,7 +413,7 @@ class Lens:
                 packs = options.packs
             chosen = None if packs is None else tuple(dict.fromkeys(packs))
             wish = Wish(self.outbox.device_id(), options.channel, chosen, max_bytes)
-            report = sync_release(store, data_dir, repository, transport, wish, progress)
+            report = sync_release(store, data_dir, repository, transport, wish, progress, self._pace)
             if folder is None:
                 note_check(data_dir)
             self._index(progress)
@@ -422,8 +424,13 @@ class Lens:
         store = self._opened()
         spec = read_spec(self._model_folder(store, "embedder"), "embedder")
         self._renew_open(store)
-        build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
-        self._renew_open(store)
+        built = build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
+        self._renew_open(store, built)
+
+    def _pace(self) -> None:
+        """Give way to searches where this process searches; one that only syncs works on."""
+        if self._engine is not None:
+            self._pacer()
 
     def _transport(self, allow: Callable[[], bool] | None) -> HttpTransport:
         from handlens.sync.transport import HttpTransport
@@ -486,19 +493,22 @@ class Lens:
             threading.Thread(target=self._renew_behind, args=(store,), name="handlens-renew", daemon=True).start()
         return engine
 
-    def _renew(self, store: Store) -> _Engine:
-        """Open an engine for the store as it is, unless the one there is: models that stayed the same stay open."""
+    def _renew(self, store: Store, built: HnswIndex | None = None) -> _Engine:
+        """Open an engine for the store as it is, unless the one there is: models that stayed the same stay open.
+
+        `built` is an index that was built in this process just now, and need not be read again.
+        """
         with self._renewing:
             version = store.version()
             engine = self._engine
             if engine is None or engine.version != version:
-                engine = self._engine = self._open_engine(store, version, engine)
+                engine = self._engine = self._open_engine(store, version, engine, built)
             return engine
 
-    def _renew_open(self, store: Store) -> None:
+    def _renew_open(self, store: Store, built: HnswIndex | None = None) -> None:
         """Renew the engine where one is open: a process that only syncs opens no model."""
         if self._engine is not None:
-            self._renew(store)
+            self._renew(store, built)
 
     def _renew_behind(self, store: Store) -> None:
         try:
@@ -506,7 +516,7 @@ class Lens:
         except HandlensError:
             return  # the old engine goes on; the next search tries again
 
-    def _open_engine(self, store: Store, version: str, former: _Engine | None) -> _Engine:
+    def _open_engine(self, store: Store, version: str, former: _Engine | None, built: HnswIndex | None) -> _Engine:
         options = self.options
         folders = (self._model_folder(store, "detector"), self._model_folder(store, "embedder"))
         if former is not None and former.folders == folders:
@@ -514,7 +524,8 @@ class Lens:
         else:
             detector = Detector.open(folders[0], threads=options.threads, runtime=options.runtime)
             embedder = Embedder.open(folders[1], threads=options.threads, runtime=options.runtime)
-        index = open_index(store, options.data_path, options, embedder.spec)
+        held = former.index.index if built is None and former is not None else built
+        index = open_index(store, options.data_path, options, embedder.spec, held=held)
         policy = _parsed(Policy.from_json, store, "policy")
         taxonomy = _parsed(Taxonomy.from_json, store, "taxonomy")
         release = _parsed(Release.from_json, store, "release")
@@ -528,7 +539,9 @@ class Lens:
             folders=folders,
             index=index,
             packs=options.packs or tuple(pack.pack for pack in store.packs()),
-            answerer=Answerer(catalogue, taxonomy, policy, options, as_of=release.as_of),
+            answerer=Answerer(
+                catalogue, taxonomy, policy, options, weights=embedder.spec.understanding, as_of=release.as_of
+            ),
         )
 
     def _model_folder(self, store: Store, kind: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from handlens.answering import Near, Nearby
-from handlens.index import Index
+from handlens.index import SearchIndex
 from handlens.store import Store, TextHit
 from handlens.wire.item import Item
 
@@ -24,7 +24,7 @@ class LocalCatalogue:
         UnknownPackError: one of `packs` is not installed.
     """
 
-    def __init__(self, store: Store, index: Index, *, packs: Sequence[str] = (), locale: str = "") -> None:
+    def __init__(self, store: Store, index: SearchIndex, *, packs: Sequence[str] = (), locale: str = "") -> None:
         self._store = store
         self._index = index
         self._packs = tuple(packs)

@@ -9,10 +9,12 @@ from handlens.errors import BoxError, DecodeError
 from handlens.geometry import Box
 from handlens.results import (
     Annotation,
+    Colour,
     Coverage,
     FoundObject,
     LeftOut,
     Match,
+    Prominence,
     Region,
     SearchResult,
     Section,
@@ -65,13 +67,30 @@ def _found(fields: Fields) -> FoundObject:
         box = Box.from_list(fields.values.get("box") or ())
     except BoxError as error:
         raise DecodeError(f"{fields.what}: {error}") from error
-    region = Region(box, fields.text("found_by"), fields.optional_text("label"), fields.number("score"))
+    region = Region(
+        box,
+        fields.text("found_by"),
+        fields.optional_text("label"),
+        fields.number("score"),
+        is_main=fields.values.get("main") is True,
+        prominence=_prominence(fields),
+    )
     notes = tuple(
-        Annotation(note.text("tag"), note.number("confidence"), note.strings("sources"))
+        Annotation(
+            note.text("tag"), note.number("confidence"), note.strings("sources"), note.values.get("broad") is True
+        )
         for note in fields.records("annotations")
     )
-    understanding = Understanding(fields.text("type"), fields.number("type_confidence"), notes)
+    colours = tuple(map(Colour.from_fields, fields.records("colours"))) if "colours" in fields.values else ()
+    understanding = Understanding(fields.text("type"), fields.number("type_confidence"), notes, colours)
     return FoundObject(region, understanding, tuple(_section(entry) for entry in fields.records("sections")))
+
+
+def _prominence(fields: Fields) -> Prominence | None:
+    if fields.values.get("prominence") is None:
+        return None
+    numbers = fields.mapping("prominence")
+    return Prominence(numbers.number("size"), numbers.number("place"), numbers.number("confidence"))
 
 
 def _section(fields: Fields) -> Section:

@@ -14,16 +14,19 @@ from handlens.decision import Decision
 from handlens.geometry import Box
 from handlens.wire.fields import Fields
 from handlens.wire.item import Item
+from handlens.wire.palette import COLOURS
 
 __all__ = [
     "Annotation",
     "Candidate",
+    "Colour",
     "Coverage",
     "Evidence",
     "FoundObject",
     "LeftOut",
     "Match",
     "Neighbour",
+    "Prominence",
     "Query",
     "Region",
     "SearchResult",
@@ -34,22 +37,95 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class Prominence:
+    """Why an object is the photo's subject or is not: three numbers 0..1 and their product.
+
+    `size` is the root of the area that it covers together with others of its label, `place` is 1 in the middle of the
+    photo and falls to one half in a corner, `confidence` is the detector's.
+    """
+
+    size: float
+    place: float
+    confidence: float
+
+    @property
+    def value(self) -> float:
+        """The product."""
+        return self.size * self.place * self.confidence
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        numbers = {"size": self.size, "place": self.place, "confidence": self.confidence}
+        return {**{name: round(number, 6) for name, number in numbers.items()}, "value": round(self.value, 4)}
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the photo worth a search. `found_by` is detector, user (a box that was given) or whole (the photo)."""
+    """A part of the photo worth a search. `found_by` is detector, user (a box that was given) or whole (the photo).
+
+    `is_main` marks the photo's main object; `prominence` says why it is or is not, and is None where nothing was
+    weighed: for the user's own box, and for the whole photo, which is the main object when nothing in it stands out.
+    Regions compare by what they are, not by how they were judged.
+    """
 
     box: Box
     found_by: str
     label: str | None = None
     score: float = 1.0
+    is_main: bool = field(default=False, compare=False)
+    prominence: Prominence | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A word for the object, with a confidence 0..1 and who said it (detector, classifier, neighbours)."""
+    """A word for the object, with a confidence 0..1 and who said it (detector, classifier, neighbours).
+
+    `is_broad` says that it stands behind a finer word that goes with it: "fruit" behind "grapefruit".
+    """
 
     tag: str
     confidence: float
     sources: tuple[str, ...] = ()
+    is_broad: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        sources = list(self.sources)
+        return {
+            "tag": self.tag,
+            "confidence": round(self.confidence, 4),
+            "sources": sources,
+            "broad": self.is_broad,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """A colour of the object: its basic name, its share 0..1 of the object, and its mean sRGB value 0..255."""
+
+    name: str
+    share: float
+    rgb: tuple[int, int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"name": self.name, "share": self.share, "rgb": list(self.rgb)}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Colour:
+        """The record in a decoded JSON object.
+
+        Raises:
+            DecodeError: a field is missing, has another type, or a value outside its list or range.
+        """
+        name, share, rgb = fields.text("name"), fields.number("share"), fields.values.get("rgb")
+        if name not in COLOURS:
+            raise fields.wrong("name", f"one of {', '.join(COLOURS)}")
+        if not 0.0 <= share <= 1.0:
+            raise fields.wrong("share", "a number from 0 to 1")
+        if not isinstance(rgb, list) or len(rgb) != 3 or not all(type(one) is int and 0 <= one <= 255 for one in rgb):
+            raise fields.wrong("rgb", "three whole numbers from 0 to 255")
+        return cls(name, share, (rgb[0], rgb[1], rgb[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +143,23 @@ class Evidence:
     """All that is known of one object before it is understood.
 
     `label_scores` are (label, probability) of the classifier head, best first; `detection` is (label, score) or None.
+    `colours` are those of its pixels, and pass through: whoever has no pixels is told them.
     """
 
     detection: tuple[str, float] | None
     label_scores: tuple[tuple[str, float], ...]
     neighbours: tuple[Neighbour, ...]
+    colours: tuple[Colour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """What the object is: its type with a confidence 0..1, and its annotations, best first."""
+    """What the object is: its type with a confidence 0..1, its annotations and its colours, best first."""
 
     object_type: str
     type_confidence: float
     annotations: tuple[Annotation, ...]
+    colours: tuple[Colour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +309,11 @@ class FoundObject:
         """Words for the object, best first."""
         return self.understanding.annotations
 
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """The object's colours, the largest share first."""
+        return self.understanding.colours
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return {
@@ -237,12 +321,12 @@ class FoundObject:
             "found_by": self.region.found_by,
             "label": self.region.label,
             "score": round(self.region.score, 4),
+            "main": self.region.is_main,
+            "prominence": None if self.region.prominence is None else self.region.prominence.to_dict(),
             "type": self.type,
             "type_confidence": round(self.understanding.type_confidence, 4),
-            "annotations": [
-                {"tag": note.tag, "confidence": round(note.confidence, 4), "sources": list(note.sources)}
-                for note in self.annotations
-            ],
+            "annotations": [note.to_dict() for note in self.annotations],
+            "colours": [colour.to_dict() for colour in self.colours],
             "sections": [section.to_dict() for section in self.sections],
         }
 

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. What is sent is what this device understood of the photo: boxes, labels, the int8 code of each object's embedding,
-   the words of `refine`. The photo is not there to be sent, and neither is anything about the user.
+1. What is sent is what this device understood of the photo: boxes, labels, colours, the int8 code of each object's
+   embedding, the words of `refine`. The photo is not there to be sent, and neither is anything about the user.
 2. The server's answer counts for the same request and the same objects, or not at all.
 """
 
@@ -78,6 +78,7 @@ def _sent(found: FoundObject) -> dict[str, Any]:
         "score": round(found.region.score, 6),
         "embedding": base64.b64encode(found.code).decode(),
         "label_scores": [[label, round(score, 6)] for label, score in found.label_scores],
+        "colours": [colour.to_dict() for colour in found.colours],
     }
 
 

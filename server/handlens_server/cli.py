@@ -1,4 +1,4 @@
-"""The command line of the backend: ``handlens-server {run,db,catalog,pack,keys,release,policy,device,events}``.
+"""The command line of the backend: ``handlens-server {run,db,catalog,index,pack,keys,release,policy,device,events}``.
 
 Each group lives in a module of its own, which is imported when the group is used: the command line answers at once.
 """
@@ -20,6 +20,7 @@ _COMMANDS = {
     "run": ("console_run", "command", "Serve devices over HTTP."),
     "db": ("console_db", "group", "Make or upgrade the database."),
     "catalog": ("console_catalog", "group", "Import, check, embed and withdraw items."),
+    "index": ("console_index", "group", "Look at the server's own index, build and check it."),
     "pack": ("console_packs", "group", "Say which items a pack holds."),
     "keys": ("console_keys", "group", "Make and rotate the keys that sign releases."),
     "release": ("console_release", "group", "Publish, check and bundle releases."),

@@ -35,6 +35,7 @@ class Config:
     database_url: str = field(default="", repr=False)  # empty: SQLite in the data folder
     enrolment_key: str = field(default="", repr=False)  # what a new device must know; empty: any device may enrol
     channel: str = "stable"
+    index: str = field(default="", repr=False)  # of the full catalogue: milvus://host:19530; empty: in each process
     enrolments_per_hour: int = 60  # of one address, and of one worker while `limits_url` is memory://
     limits_url: str = field(default="memory://", repr=False)  # where enrolments are counted, such as redis://host
     events_per_day: int = 5000  # newly stored, of one device, by the day in UTC
@@ -68,6 +69,11 @@ class Config:
     def database_path(self) -> Path:
         """Where the SQLite database lies while no `database_url` is set."""
         return self.data_dir / "handlens.db"
+
+    @property
+    def index_path(self) -> Path:
+        """The folder of the saved indexes of the full catalogue, one for each embedding space."""
+        return self.data_dir / "index"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Config:

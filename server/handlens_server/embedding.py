@@ -1,4 +1,4 @@
-"""A picture becomes embeddings of itself and of each object in it, and a thumbnail.
+"""A picture becomes embeddings of itself and of each object in it, the colours of its main object, and a thumbnail.
 
 The SDK's own models do it, so that device and catalogue see a picture alike.
 """
@@ -6,12 +6,15 @@ The SDK's own models do it, so that device and catalogue see a picture alike.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlens.geometry import WHOLE, Box
-from handlens.vision.detector import Detector
+from handlens.results import Colour, Region
+from handlens.understand import choose_regions, colours_of
+from handlens.vision.detector import Detection, Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import Photo, load_photo
 from handlens.wire.pack import ItemEmbedding, encode_codes
@@ -36,10 +39,11 @@ class EmbeddingRules:
 
 @dataclass(frozen=True, slots=True)
 class PictureEmbedding:
-    """What a picture became: its parts, the whole picture first, and a thumbnail (WebP)."""
+    """What a picture became: its parts, the whole picture first, its main object's colours, and a thumbnail (WebP)."""
 
     parts: tuple[ItemEmbedding, ...]
     thumbnail: bytes
+    colours: tuple[Colour, ...] = ()
 
 
 class PictureEmbedder:
@@ -71,20 +75,26 @@ class PictureEmbedder:
             ImageError: it cannot be decoded.
         """
         photo = load_photo(picture)
-        objects = self._objects(photo)
+        found = self._detector.detect(photo, limit=self._rules.max_objects)
+        objects = self._objects(found)
         parts = list(self._parts(photo, [WHOLE], margin=0.0))
         if objects:
             parts += self._parts(photo, objects, margin=self._rules.crop_margin)
-        return PictureEmbedding(tuple(parts), _thumbnail(photo, self._rules))
+        return PictureEmbedding(tuple(parts), _thumbnail(photo, self._rules), _colours(photo, found))
 
-    def _objects(self, photo: Photo) -> list[Box]:
+    def _objects(self, found: Sequence[Detection]) -> list[Box]:
         rules = self._rules
-        found = self._detector.detect(photo, limit=rules.max_objects)
         return [one.box for one in found if rules.min_object_area <= one.box.area <= rules.max_object_area]
 
     def _parts(self, photo: Photo, boxes: list[Box], *, margin: float) -> list[ItemEmbedding]:
         codes = encode_codes(self._embedder.embed(photo, boxes, margin=margin, labels=1).vectors)
         return [ItemEmbedding(box, code.tobytes()) for box, code in zip(boxes, codes, strict=True)]
+
+
+def _colours(photo: Photo, found: Sequence[Detection]) -> tuple[Colour, ...]:
+    """The colours of what a device would take for the main object."""
+    regions = choose_regions([Region(one.box, "detector", one.label, one.score) for one in found], limit=1)
+    return colours_of(photo, regions[0].box)
 
 
 def _thumbnail(photo: Photo, rules: EmbeddingRules) -> bytes:

@@ -5,12 +5,15 @@ Rules:
 1. Embeddings are committed a few at a time: what is killed goes on where it stopped.
 2. No transaction is open while a model runs.
 3. An item whose picture got another embedding has changed, and takes the next number of the catalogue.
+4. Beside the boxes stand the colours of the picture's main object. They are shown as the item's attribute `colours`,
+   unless the feed gave one; rows that were written before there were colours have none, and stay as they are.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
@@ -18,16 +21,17 @@ from sqlalchemy.orm import Session
 from handlens.errors import ImageError
 from handlens.faults import fault_point
 from handlens.geometry import Box
+from handlens.wire.item import Item
 from handlens.wire.pack import ItemEmbedding
 from handlens_server.catalogue import catalogue_lock, in_chunks, touch
 from handlens_server.checking import Track, untracked
 from handlens_server.config import Config
 from handlens_server.database import Database
-from handlens_server.embedding import PictureEmbedder
+from handlens_server.embedding import PictureEmbedder, PictureEmbedding
 from handlens_server.pictures import PictureError, PictureStore
 from handlens_server.tables import EmbeddingRow, ItemRow
 
-__all__ = ["decode_parts", "embed_all", "embed_pictures", "embedded_pictures"]
+__all__ = ["decode_parts", "embed_all", "embed_pictures", "embedded_pictures", "with_colours"]
 
 _COMMIT_EVERY = 32  # pictures: under a second of work is lost by a kill
 
@@ -73,9 +77,28 @@ def embedded_pictures(session: Session, space: str, pictures: Iterable[str]) -> 
 
 def decode_parts(parts: str, codes: bytes) -> tuple[ItemEmbedding, ...]:
     """The embeddings in the columns `parts` and `codes` of a row."""
-    boxes = json.loads(parts)
+    boxes, _ = _decoded(parts)
     dim = len(codes) // len(boxes)
     return tuple(ItemEmbedding(Box.from_list(box), codes[at * dim : (at + 1) * dim]) for at, box in enumerate(boxes))
+
+
+def with_colours(item: Item, parts: str | None) -> Item:
+    """The item with the colours of its picture, which the column `parts` of the embedding's row holds."""
+    colours = {} if parts is None else _decoded(parts)[1]
+    if not colours or "colours" in item.attributes:
+        return item
+    return replace(item, attributes={**item.attributes, "colours": colours})
+
+
+def _encoded(made: PictureEmbedding) -> str:
+    boxes = [part.box.to_list() for part in made.parts]
+    return json.dumps({"boxes": boxes, "colours": {colour.name: round(colour.share, 2) for colour in made.colours}})
+
+
+def _decoded(parts: str) -> tuple[list[list[float]], dict[str, float]]:
+    """Boxes and colours; a list is boxes alone."""
+    value = json.loads(parts)
+    return (value, {}) if isinstance(value, list) else (value["boxes"], value["colours"])
 
 
 def _without(session: Session, embedder: PictureEmbedder) -> list[str]:
@@ -98,7 +121,7 @@ def _embedded(store: PictureStore, embedder: PictureEmbedder, picture: str) -> E
         picture=picture,
         space=embedder.space,
         detector=embedder.detector,
-        parts=json.dumps([part.box.to_list() for part in made.parts]),
+        parts=_encoded(made),
         codes=b"".join(part.code for part in made.parts),
         thumbnail=made.thumbnail,
     )

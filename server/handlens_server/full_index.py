@@ -1,14 +1,20 @@
-"""The server's own index: every embedding of every item that is not withdrawn, in one embedding space.
+"""What the server's own index answers: every embedding of every item that is not withdrawn, in one embedding space.
 
-Rules:
+It is a copy: the database says what is in it, and it can be made again from there. Rules that every implementation
+keeps (`LocalIndex` in the process, `MilvusIndex` on a Milvus server):
 
-1. It follows the numbers of the catalogue: `refresh` reads the items that changed since the last one, and no others.
-2. A withdrawn item is gone from the answers with the refresh that follows.
-3. Searches go on while it is refreshed; a number under which a vector stands is never given to another item.
+1. It follows the numbers of the catalogue: `refresh` reads the items that changed since `sequence`, and no others. A
+   refresh that was cut off anywhere is simply made again.
+2. A withdrawn item is gone from the answers of this process with the refresh that follows, a changed one is never
+   absent between.
+3. Searches go on while it is refreshed, saved or rebuilt.
+4. A search gives k parts of pictures or all there are, nearest first; of equal distances the smaller item id is first,
+   then the earlier part.
+5. What cannot answer raises `IndexUnavailableError`; it never answers with less in silence.
 
 ::
 
-    index = FullIndex(space=embedder.spec.space, dim=embedder.spec.dim)
+    index = open_full_index(config, space=embedder.spec.space, dim=embedder.spec.dim)
     with database.read() as session:
         index.refresh(session)
     for item_id, box, distance in index.search(vector, 12): ...
@@ -16,94 +22,138 @@ Rules:
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from itertools import count, islice
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from sqlalchemy import Executable, and_, select
 from sqlalchemy.orm import Session
 
+from handlens.errors import HandlensError
 from handlens.geometry import Box
-from handlens.index import ExactIndex, HnswIndex, Index, add_codes, available
-from handlens.wire.pack import ItemEmbedding
-from handlens_server.embedding_rows import decode_parts
-from handlens_server.tables import EmbeddingRow, ItemRow
+from handlens_server.checking import Track
+from handlens_server.database import Database
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FullIndex"]
+__all__ = [
+    "MAX_K",
+    "SPARE",
+    "Found",
+    "FullIndex",
+    "IndexBusyError",
+    "IndexCheck",
+    "IndexMismatchError",
+    "IndexStatus",
+    "IndexUnavailableError",
+    "check_k",
+]
 
-_BATCH = 4096  # items read and linked at a time
+MAX_K = 16_383  # Milvus gives 16,384, one of which may be our own state; one limit for every implementation
+SPARE = 16  # neighbours asked for beyond k, so that equal distances at the edge are decided by id
+
+Found = tuple[str, Box, float]
+"""Item id, the part's box, and its distance (1 - cosine, from 0 to 2)."""
 
 
-class FullIndex:
-    """An index over the full catalogue: HNSW where hnswlib is installed, exact otherwise. Thread-safe.
+class IndexUnavailableError(HandlensError):
+    """The full index cannot answer now: try again later."""
 
-    `sequence` is the number of the catalogue that it shows.
-    """
 
-    def __init__(self, *, space: str, dim: int, index: Index | None = None) -> None:
-        self.space = space
-        self.sequence = 0
-        self._index = index or (
-            HnswIndex(space=space, dim=dim) if available() else ExactIndex(space=space, dim=dim, dtype="int8")
-        )
-        self._refreshing = threading.Lock()
-        self._numbers = count()
-        self._shown: dict[int, tuple[str, Box]] = {}  # what stands under a number of the index
-        self._held: dict[str, list[int]] = {}  # the numbers of an item
+class IndexBusyError(IndexUnavailableError):
+    """Another process builds or saves the index: try again when it is done."""
+
+
+class IndexMismatchError(HandlensError):
+    """The index shows another catalogue than the database, or another embedding space than was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What an index says of itself; `reason` is why it is this kind, `place` a folder or an address."""
+
+    kind: str
+    space: str
+    place: str
+    sequence: int
+    parts: int
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCheck:
+    """An index beside its database: items that it lacks, items that it should not have, items in a former state."""
+
+    items: int
+    missing: tuple[str, ...]
+    surplus: tuple[str, ...]
+    stale: tuple[str, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the index has exactly what the database has."""
+        return not (self.missing or self.surplus or self.stale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"is_good": self.is_good, **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+
+
+class FullIndex(Protocol):
+    """An index of the catalogue in the embedding space `space`, whose vectors have `dim` components. Thread-safe."""
+
+    space: str
+    dim: int
+
+    @property
+    def sequence(self) -> int:
+        """The number of the catalogue up to which it shows all changes, as this process last knew it."""
 
     def __len__(self) -> int:
-        return len(self._index)
+        """How many parts it holds. Raises `IndexUnavailableError`."""
 
     def refresh(self, session: Session) -> int:
-        """Take over what changed in the catalogue; how many items that were."""
-        with self._refreshing:
-            changed, newest = 0, self.sequence
-            with session.execute(_changes(self.space, self.sequence)) as found:
-                for rows in found.partitions():
-                    self._apply(rows)
-                    changed += len(rows)
-                    newest = rows[-1].sequence
-            self.sequence = newest
-            return changed
+        """Take over what changed in the catalogue since `sequence`; how many items that were.
 
-    def search(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, Box, float]]:
-        """The `k` nearest parts of pictures: item id, box, and distance (1 - cosine), nearest first.
+        Of several processes one does the work, where the index is common to them; the others answer 0.
 
         Raises:
-            ValueError: k is below 1, wrong shape, or the vector is zero or not finite.
+            IndexUnavailableError: the index cannot be reached.
+            IndexMismatchError: it shows a later number than the database has: it belongs to another catalogue.
+            DatabaseError: the database cannot be read.
         """
-        found = self._index.search(vector, k)
-        pairs = zip(found.ids.tolist(), found.distances.tolist(), strict=True)
-        shown = ((self._shown.get(number), distance) for number, distance in pairs)
-        return [(*one, distance) for one, distance in shown if one is not None]  # None: withdrawn a moment ago
 
-    def _apply(self, rows: Sequence[Any]) -> None:
-        """Put the parts of changed items in, then take their former ones out: an item is never absent between."""
-        parts = [(row.item_id, part) for row in rows for part in _parts(row)]
-        numbers = list(islice(self._numbers, len(parts)))
-        self._shown |= {number: (item_id, part.box) for number, (item_id, part) in zip(numbers, parts, strict=True)}
-        if parts:
-            codes = np.frombuffer(b"".join(part.code for _, part in parts), np.int8).reshape(len(parts), -1)
-            add_codes(self._index, np.array(numbers, np.int64), codes)
-        former = [number for row in rows for number in self._held.pop(row.item_id, ())]
-        for number, (item_id, _) in zip(numbers, parts, strict=True):
-            self._held.setdefault(item_id, []).append(number)
-        self._index.delete(np.array(former, np.int64))
-        for number in former:
-            del self._shown[number]
+    def search(self, vector: NDArray[np.float32], k: int, *, allowed: Collection[str] | None = None) -> list[Found]:
+        """The `k` parts nearest to `vector` (dim,), nearest first; only of the items `allowed` when they are given.
+
+        Raises:
+            ValueError: k is not in 1..MAX_K, wrong shape, or the vector is zero or not finite.
+            IndexUnavailableError: the index cannot answer now.
+        """
+
+    def maintain(self, database: Database) -> None:
+        """Do what is due beside searches and refreshes: save, build again. May take minutes; call it now and then."""
+
+    def rebuild(self, database: Database, *, track: Track) -> None:
+        """Build the index again beside the one that answers, then switch. Raises as `refresh`."""
+
+    def check(self, session: Session) -> IndexCheck:
+        """Compare the whole index with the database, item by item. Raises as `refresh`."""
+
+    def status(self) -> IndexStatus:
+        """What it is and what it holds. Raises `IndexUnavailableError`."""
+
+    def close(self) -> None:
+        """Let go of files and connections; the index is not used after that."""
 
 
-def _parts(row: Any) -> tuple[ItemEmbedding, ...]:
-    return () if row.is_withdrawn or row.parts is None else decode_parts(row.parts, row.codes)
-
-
-def _changes(space: str, after: int) -> Executable:
-    in_space = and_(EmbeddingRow.picture == ItemRow.picture, EmbeddingRow.space == space)
-    query = select(ItemRow.item_id, ItemRow.sequence, ItemRow.is_withdrawn, EmbeddingRow.parts, EmbeddingRow.codes)
-    query = query.outerjoin(EmbeddingRow, in_space).where(ItemRow.sequence > after).order_by(ItemRow.sequence)
-    return query.execution_options(yield_per=_BATCH)
+def check_k(k: int) -> int:
+    """`k`; ValueError when it is not in 1..MAX_K."""
+    if not 1 <= k <= MAX_K:
+        raise ValueError(f"k is {k}: ask for 1 to {MAX_K} neighbours")
+    return int(k)

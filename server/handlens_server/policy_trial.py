@@ -23,7 +23,7 @@ from handlens.vision.embedder import Embedder
 from handlens.vision.image import load_photo
 from handlens.wire.taxonomy import Taxonomy
 from handlens_server.catalogue import CatalogueError
-from handlens_server.full_index import FullIndex
+from handlens_server.local_index import LocalIndex
 from handlens_server.policy_files import PolicyError
 from handlens_server.search_catalogue import SearchCatalogue
 from handlens_server.search_store import SearchStore
@@ -52,12 +52,18 @@ def decide(
     if missing:
         raise CatalogueError(f"{missing} items are not embedded in {space}: run handlens-server catalog embed first")
     ask = Ask("trial", limit, locale=locale, day=as_of[:10], explain=True)
-    with tempfile.TemporaryDirectory() as folder, closing(SearchStore(Path(folder), space=space, dim=dim)) as store:
-        index = FullIndex(space=space, dim=dim)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(SearchStore(Path(folder), space=space, dim=dim)) as store,
+        closing(LocalIndex(space=space, dim=dim, folder=Path(folder) / "index")) as index,
+    ):
         store.refresh(session, as_of)
         index.refresh(session)
         catalogue = SearchCatalogue(store, index, locale=locale)
-        answerers = [Answerer(catalogue, taxonomy, policy, options, as_of=as_of) for policy in policies]
+        weights = embedder.spec.understanding
+        answerers = [
+            Answerer(catalogue, taxonomy, policy, options, weights=weights, as_of=as_of) for policy in policies
+        ]
         answers = [answerer.answer(seen, ask, Stopwatch()) for answerer in answerers]
     return [decision for answer in answers for decision in (answer.objects[0].decision,) if decision is not None]
 

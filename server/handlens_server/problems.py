@@ -29,6 +29,7 @@ from handlens_server.devices import (
     TokenUnknownError,
 )
 from handlens_server.event_batches import BatchTooLargeError, NotGzipError
+from handlens_server.full_index import IndexUnavailableError
 from handlens_server.observing import request_id
 from handlens_server.published import RepositoryError
 from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
@@ -64,6 +65,9 @@ _PROBLEMS: dict[type[Exception], _Problem] = {
     DatabaseFullError: _Problem(507, "storage-full", "the server has no room left: try again later", True),
     DatabaseBusyError: _Problem(503, "database-busy", "the database is busy: try again later", True),
     DatabaseError: _Problem(503, "database-unavailable", "the database cannot be used: try again later", True),
+    IndexUnavailableError: _Problem(
+        503, "index-unavailable", "the index cannot be searched now: try again later", True
+    ),
     RepositoryError: _Problem(503, "repository-unavailable", "the releases cannot be read: try again later", True),
 }
 

@@ -7,14 +7,12 @@ yet, or holds no more: such a part is passed over.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
-
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING
 
 from handlens.answering import Near, Nearby
-from handlens.geometry import Box
 from handlens.sources import TextHit, suits_locale
 from handlens.wire.item import Item, in_turn
+from handlens_server.full_index import FullIndex
 from handlens_server.packs import Rule
 from handlens_server.search_store import SearchStore
 
@@ -22,32 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["SearchCatalogue", "SearchIndex"]
+__all__ = ["SearchCatalogue"]
 
 _MOST_HITS = 1024  # hits of one word that are looked through for those of a pack
-
-
-class SearchIndex(Protocol):
-    """The full index, as searches use it."""
-
-    @property
-    def sequence(self) -> int:
-        """The number of the catalogue that it shows."""
-        ...
-
-    def refresh(self, session: Session) -> int:
-        """Take over what changed in the catalogue."""
-        ...
-
-    def search(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, Box, float]]:
-        """The `k` nearest parts: item id, box, distance."""
-        ...
 
 
 class SearchCatalogue:
     """The catalogue narrowed to one language and to the packs of `rules`; no rule means all of it."""
 
-    def __init__(self, store: SearchStore, index: SearchIndex, *, locale: str, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, store: SearchStore, index: FullIndex, *, locale: str, rules: Sequence[Rule] = ()) -> None:
         self._store = store
         self._index = index
         self._locale = locale

@@ -31,9 +31,11 @@ from handlens.vision.image import Photo, load_photo, read_size
 from handlens_server.config import Config
 from handlens_server.database import Database
 from handlens_server.full_index import FullIndex
+from handlens_server.index_choice import open_full_index
+from handlens_server.index_keeper import IndexKeeper
 from handlens_server.packs import Rule, pack_rules
 from handlens_server.published import published_version
-from handlens_server.search_catalogue import SearchCatalogue, SearchIndex
+from handlens_server.search_catalogue import SearchCatalogue
 from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
 from handlens_server.search_release import SearchRelease, open_release
 from handlens_server.search_requests import SearchRequest, read_seen
@@ -53,7 +55,8 @@ class _State:
 
     release: SearchRelease
     store: SearchStore
-    index: SearchIndex
+    index: FullIndex
+    keeper: IndexKeeper
     rules: dict[str, Rule]
     options: Options
     models: tuple[Detector, Embedder] | None = None
@@ -71,12 +74,23 @@ class _State:
         if found is None:
             catalogue = SearchCatalogue(self.store, self.index, locale=locale, rules=rules)
             found = Answerer(
-                catalogue, self.release.taxonomy, self.release.policy, self.options, as_of=self.release.release.as_of
+                catalogue,
+                self.release.taxonomy,
+                self.release.policy,
+                self.options,
+                weights=self.release.spec.understanding,
+                as_of=self.release.release.as_of,
             )
             if len(self.answerers) >= _ANSWERERS:
                 self.answerers.clear()
             self.answerers[key] = found
         return found
+
+    def close(self) -> None:
+        """Close index and store; what they hold stays on the disk."""
+        self.keeper.close()
+        self.index.close()
+        self.store.close()
 
     def open_models(self) -> tuple[Detector, Embedder]:
         """Detector and embedder of the release."""
@@ -99,7 +113,7 @@ class SearchEngine:
         self._clock = clock
         self._folder = config.data_dir / "search"
         self._options = Options(data_dir=self._folder, threads=config.search_threads)
-        self._index_kind = "hnsw" if available() else "exact"
+        self._index_kind = "milvus" if config.index else "hnsw" if available() else "exact"
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -116,7 +130,7 @@ class SearchEngine:
         if thread is not None:
             thread.join()
         if self._state is not None:
-            self._state.store.close()
+            self._state.close()
             self._state = None
 
     def answer_photo(self, data: bytes, request: SearchRequest, clock: Stopwatch) -> SearchResult:
@@ -241,7 +255,7 @@ class SearchEngine:
         if state is not self._state:
             former, self._state, self._published = self._state, state, published
             if former is not None and former.store is not state.store:
-                former.store.close()
+                former.close()
 
     def _renewed(self, former: _State | None) -> _State:
         """A state of the release as it is; what did not change with it stays open."""
@@ -249,11 +263,19 @@ class SearchEngine:
         space, dim = release.spec.space, release.spec.dim
         is_same = former is not None and former.store.space == space
         store = former.store if former is not None and is_same else SearchStore(self._folder, space=space, dim=dim)
-        index = former.index if former is not None and is_same else _open_index(space, dim)
-        state = _State(release, store, index, {}, self._options)
+        index, keeper = (
+            (former.index, former.keeper) if former is not None and is_same else self._open_index(space, dim)
+        )
+        state = _State(release, store, index, keeper, {}, self._options)
         if former is not None and former.release.release.embedder == release.release.embedder:
             state.models = former.models if former.release.release.detector == release.release.detector else None
         return state
+
+    def _open_index(self, space: str, dim: int) -> tuple[FullIndex, IndexKeeper]:
+        index = open_full_index(self._config, space=space, dim=dim)
+        keeper = IndexKeeper(index, self._database)
+        keeper.start()
+        return index, keeper
 
     def _refresh(self, state: _State) -> None:
         with self._database.read() as session:
@@ -271,7 +293,3 @@ def _told(lost: LeftOut) -> LeftOut:
         return lost
     _log.warning("source-failed", source=lost.source, reason=lost.reason)
     return replace(lost, reason="it cannot be asked now")
-
-
-def _open_index(space: str, dim: int) -> SearchIndex:
-    return FullIndex(space=space, dim=dim)

@@ -13,7 +13,7 @@ import base64
 import binascii
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +21,10 @@ import numpy as np
 from handlens.answering import Seen
 from handlens.errors import BoxError, DecodeError
 from handlens.geometry import WHOLE, Box
-from handlens.results import Region
+from handlens.results import Colour, Region
 from handlens.wire.fields import Fields, load_object
 from handlens.wire.model import ModelSpec
+from handlens.wire.palette import COLOURS
 from handlens.wire.taxonomy import Taxonomy
 from handlens_server.search_errors import SearchRefusedError
 
@@ -103,7 +104,8 @@ def read_seen(request: SearchRequest, spec: ModelSpec, taxonomy: Taxonomy) -> tu
             "embedding-space-unknown",
             f"space is {request.space[:80]!r}, this server searches {spec.space!r}: sync the device, or send the photo",
         )
-    return tuple(_seen(fields, spec, taxonomy) for fields in request.objects)
+    seen = [_seen(fields, spec, taxonomy) for fields in request.objects]
+    return tuple(replace(one, region=replace(one.region, is_main=at == 0)) for at, one in enumerate(seen))
 
 
 def _seen(fields: Fields, spec: ModelSpec, taxonomy: Taxonomy) -> Seen:
@@ -115,7 +117,15 @@ def _seen(fields: Fields, spec: ModelSpec, taxonomy: Taxonomy) -> Seen:
     if found_by not in _FOUND_BY:
         raise fields.wrong("found_by", f"one of {', '.join(_FOUND_BY)}")
     region = Region(box or WHOLE, found_by, label, _fraction(fields, "score", 1.0))
-    return Seen(region, _vector(fields, spec), _label_scores(fields, spec, taxonomy))
+    return Seen(region, _vector(fields, spec), _label_scores(fields, spec, taxonomy), _colours(fields))
+
+
+def _colours(fields: Fields) -> tuple[Colour, ...]:
+    """What the device saw of the object's colours; it alone has the pixels."""
+    entries = fields.records("colours") if "colours" in fields.values else []
+    if len(entries) > len(COLOURS):
+        raise fields.wrong("colours", f"at most {len(COLOURS)} colours")
+    return tuple(Colour.from_fields(entry) for entry in entries)
 
 
 def _vector(fields: Fields, spec: ModelSpec) -> NDArray[np.float32]:

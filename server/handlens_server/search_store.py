@@ -12,6 +12,7 @@ both sides, whatever database the catalogue lies in. Rules:
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from handlens.store import Store, TextHit
 from handlens.wire.item import Item
 from handlens.wire.pack import PackChange, PackDelete, PackHeader, PackRow, PackUpsert, encode_row, row_digest
 from handlens_server.catalogue import parse_record
-from handlens_server.embedding_rows import decode_parts
+from handlens_server.embedding_rows import decode_parts, with_colours
 from handlens_server.tables import EmbeddingRow, ItemRow
 
 __all__ = ["SearchStore"]
@@ -125,8 +126,10 @@ def _operations(rows: Sequence[Any]) -> Iterator[PackChange]:
             yield PackDelete(row.item_id)
             continue
         parts = () if row.parts is None else decode_parts(row.parts, row.codes)
-        packed = PackRow(parse_record(row.record), parts)  # without thumbnail: answers carry none
-        yield PackUpsert(packed, row_digest(encode_row(packed, record=row.record)), row.record)
+        item = with_colours(parse_record(row.record), row.parts)
+        packed = PackRow(item, parts)  # without thumbnail: answers carry none
+        record = json.dumps(item.to_dict(), ensure_ascii=False)
+        yield PackUpsert(packed, row_digest(encode_row(packed, record=record)), record)
 
 
 def _changes(space: str, after: int) -> Executable:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from handlens.wire.item import Item
 from handlens.wire.pack import PackRow, encode_row
 from handlens_server.catalogue import CatalogueError, parse_record
-from handlens_server.embedding_rows import decode_parts
+from handlens_server.embedding_rows import decode_parts, with_colours
 from handlens_server.tables import EmbeddingRow, ItemRow
 
 __all__ = ["load_rows", "unembedded"]
@@ -63,7 +63,7 @@ def _pack_row(item: Item, row: Any, space: str) -> PackRow:
         return PackRow(item)
     if row.parts is None:
         raise CatalogueError(f"item {item.item_id!r} has no embedding in {space}: run `handlens-server catalog embed`")
-    return PackRow(item, decode_parts(row.parts, row.codes), row.thumbnail)
+    return PackRow(with_colours(item, row.parts), decode_parts(row.parts, row.codes), row.thumbnail)
 
 
 def _rows(session: Session, space: str) -> Executable:

@@ -49,8 +49,8 @@ class ItemRow(Base):
 class EmbeddingRow(Base):
     """What a picture became in one embedding space, with one detector.
 
-    `parts` is JSON: [[x_min, y_min, x_max, y_max], ...]; `codes` are the int8 codes one after another; `thumbnail` is
-    WebP.
+    `parts` is JSON: {"boxes": [[x_min, y_min, x_max, y_max], ...], "colours": {name: share}}, or a list of boxes alone;
+    `codes` are the int8 codes one after another; `thumbnail` is WebP.
     """
 
     __tablename__ = "embeddings"

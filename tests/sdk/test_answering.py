@@ -17,6 +17,7 @@ from handlens.errors import HandlensError
 from handlens.geometry import WHOLE, Box
 from handlens.options import Options
 from handlens.results import Coverage, Region
+from handlens.understand import FusionWeights
 from handlens.wire.item import Item
 from handlens.wire.taxonomy import Taxonomy
 
@@ -95,7 +96,7 @@ def answered(catalogue: Memory, *, label: str | None = "orange", now: Any = None
     region = Region(Box(0.1, 0.1, 0.9, 0.9), "detector", label, 0.95)
     seen = Seen(region, vector(1, 0), () if label is None else ((label, 0.9),))
     clock = Stopwatch() if now is None else Stopwatch(now)
-    answerer = Answerer(catalogue, TAXONOMY, POLICY, Options(locale=""))
+    answerer = Answerer(catalogue, TAXONOMY, POLICY, Options(locale=""), weights=FusionWeights())
     return answerer.answer([seen], Ask("r", 12, **ask), clock)
 
 

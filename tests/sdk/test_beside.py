@@ -74,4 +74,4 @@ def test_objects_looked_at_one_by_one_are_those_looked_at_together(
     assert [one.region for one in one_by_one] == [one.region for one in together]
     assert [one.vector.tolist() for one in one_by_one] == [one.vector.tolist() for one in together]
     assert [one.label_scores for one in one_by_one] == [one.label_scores for one in together]
-    assert set(clock.milliseconds) == {"detect", "embed"}
+    assert set(clock.milliseconds) == {"colours", "detect", "embed"}

@@ -78,7 +78,7 @@ def test_status_says_which_index_and_runtime_run(store: tuple[str, str]) -> None
 def test_bench_measures_every_step(store: tuple[str, str]) -> None:
     values = json.loads(run("bench", TAJ, "--runs", "5", "--json", *store).stdout)
     steps = values["steps_ms"]
-    assert set(steps) == {"decode", "detect", "embed", "index", "understand", "sources", "blend", "total"}
+    assert set(steps) == {*("decode", "detect", "embed", "colours", "index", "understand", "sources", "blend", "total")}
     assert all(0 < row["p50"] <= row["p95"] for row in steps.values())
 
 

@@ -106,7 +106,8 @@ class TestSearch:
         assert answer["release"] == "test-1"
         assert answer["as_of"].endswith("Z")
         assert answer["objects"][0]["sections"][0]["matches"][0]["why"]["rule"]
-        assert set(answer["timings_ms"]) == {"decode", "detect", "embed", "index", "understand", "sources", "blend"}
+        steps = ("decode", "detect", "embed", "colours", "index", "understand", "sources", "blend")
+        assert tuple(answer["timings_ms"]) == steps
 
     def test_thumbnails_open_and_items_without_a_picture_have_none(self, lens: Lens) -> None:
         matches = [match for section in lens.search(TAJ).objects[0].sections for match in section.matches]
@@ -368,7 +369,7 @@ class TestUpgrade:
             lens.upgrade(result)
         query = json.loads(sent[-1])
         assert set(query) == {"format", "request_id", "space", "image_size", "limit", "locale", "objects"}
-        assert set(query["objects"][0]) == {"box", "found_by", "label", "score", "embedding", "label_scores"}
+        assert set(query["objects"][0]) == {"box", "found_by", "label", "score", "embedding", "label_scores", "colours"}
         assert len(sent[-1]) < 3000 * len(query["objects"])
 
     def test_without_the_server_the_offline_answer_stays(self, shop: Shop, device: Path, tmp_path: Path) -> None:

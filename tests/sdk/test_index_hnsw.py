@@ -69,3 +69,22 @@ def test_the_distribution_that_supplies_hnswlib_is_named_with_its_version():
     name, number = available().split()
     assert name in ("hnswlib", "chroma-hnswlib")
     assert number[0].isdigit()
+
+
+def test_many_small_changes_neither_cost_recall_nor_let_the_index_grow_without_end(tmp_path):
+    vectors = clustered(4_100, seed=4)
+    index, exact = HnswIndex(space="s", dim=DIM, threads=2), ExactIndex(space="s", dim=DIM)
+    for each in (index, exact):
+        each.upsert(np.arange(2_000), vectors[:2_000])
+    size = saved_size(index, tmp_path)
+    for start in range(0, 2_000, 100):
+        for each in (index, exact):
+            each.delete(np.arange(start, start + 100))
+            each.upsert(np.arange(2_000 + start, 2_100 + start), vectors[2_000 + start : 2_100 + start])
+    assert recall(index, exact, vectors[4_000:]) >= 0.98
+    assert saved_size(index, tmp_path) < 1.25 * size
+
+
+def saved_size(index, folder):
+    index.save(folder / "index")
+    return sum(path.stat().st_size for path in folder.iterdir())

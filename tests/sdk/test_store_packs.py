@@ -157,10 +157,22 @@ def test_packs_stand_beside_each_other_and_one_can_be_dropped(store):
     assert store.search_text("hammer", limit=5) == []
 
 
+def test_the_vectors_that_came_later_can_be_asked_for_alone(store):
+    install(store, ROWS[:1])
+    last = int(store.vectors()[0].max())
+    install(store, ROWS, sequence=2)
+    ids, codes = store.vectors(after=last)
+    assert ids.tolist() == [id for id in store.vectors()[0].tolist() if id > last]
+    assert codes.tolist() == store.vectors()[1][-len(ids) :].tolist()
+    assert store.count_vectors(after=last) == len(ids) == store.count_vectors() - last
+    assert store.vectors(["demo"], after=last)[0].tolist() == ids.tolist()
+
+
 def test_an_empty_store_answers_with_nothing(store):
     ids, codes = store.vectors()
     assert ids.shape == (0,)
     assert len(codes) == 0
+    assert store.vector_ids().shape == store.vector_ids(locale="en").shape == (0,)
     assert store.packs() == ()
     assert store.items_of([]) == {}
     assert store.items_of([1, 2]) == {}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from handlens.geometry import WHOLE, Box
 from handlens.results import Region
-from handlens.understand import Prominence, choose_regions
+from handlens.understand import SubjectRules, choose_regions
 
 
 def found(label, score, *edges):
@@ -35,7 +35,7 @@ def test_specks_in_the_background_are_left_out():
 
 def test_what_counts_as_the_subject_can_be_set():
     person = found("person", 0.7, 0.1, 0.7, 0.2, 0.95)
-    assert choose_regions([person], limit=3, prominence=Prominence(subject=0.05)) == (person,)
+    assert choose_regions([person], limit=3, rules=SubjectRules(subject=0.05)) == (person,)
 
 
 EDGE = st.floats(0.0, 0.49)
@@ -58,8 +58,8 @@ def test_there_is_always_a_region_never_more_than_the_limit_and_the_order_given_
 def test_a_herd_is_one_subject_and_its_most_prominent_animal_is_searched_for_it():
     near = found("horse", 0.7, 0.3, 0.3, 0.6, 0.7)
     far = found("horse", 0.5, 0.65, 0.3, 0.95, 0.7)
-    assert choose_regions([near], limit=3, prominence=Prominence(subject=0.3))[0] == Region(WHOLE, "whole")
-    assert choose_regions([far, near], limit=3, prominence=Prominence(subject=0.3)) == (near,)
+    assert choose_regions([near], limit=3, rules=SubjectRules(subject=0.3))[0] == Region(WHOLE, "whole")
+    assert choose_regions([far, near], limit=3, rules=SubjectRules(subject=0.3)) == (near,)
 
 
 def test_regions_without_a_label_stand_alone():

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from support.clock import Clock
+from support.milvus import Milvus, private_milvus
 from support.postgres import Postgres, private_postgres
 from werkzeug.test import TestResponse
 
@@ -30,6 +31,12 @@ class WholeClient(FlaskClient):
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with private_postgres() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[Milvus]:
+    with private_milvus() as found:
         yield found
 
 

@@ -27,7 +27,7 @@ from handlens.errors import HandlensError
 from handlens.wire.pack import decode_codes
 from handlens_server.app import create_app
 from handlens_server.catalogue import restore_items, withdraw_items
-from handlens_server.full_index import FullIndex
+from handlens_server.local_index import LocalIndex
 from handlens_server.packs import Rule
 from handlens_server.tables import EmbeddingRow, ItemRow
 
@@ -242,7 +242,7 @@ class TestTheIndexIsDown:
         self, client: FlaskClient, code: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked(client, query(code))
-        monkeypatch.setattr(FullIndex, "search", broken)
+        monkeypatch.setattr(LocalIndex, "search", broken)
         answer = asked(client, query(code, label="orange", score=0.9, label_scores=[["orange", 0.9]]))
         assert {one["source"] for one in answer["left_out"]} == {"visual", "object"}
         assert not any(one["late"] or "10.1.2.3" in one["reason"] for one in answer["left_out"])
@@ -252,7 +252,7 @@ class TestTheIndexIsDown:
         self, client: FlaskClient, code: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked(client, query(code))
-        monkeypatch.setattr(FullIndex, "search", broken)
+        monkeypatch.setattr(LocalIndex, "search", broken)
         answer = client.post("/v1/search", json=query(code))
         assert (answer.status_code, answer.json["code"]) == (503, "search-unavailable")
         assert answer.json["retryable"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from support.catalogue import an_item, as_stored, models, some_items, store_item
 
 from handlens.wire.item import Item
 from handlens.wire.pack import PackUpsert, encode_row, parse_change
+from handlens.wire.palette import COLOURS
 from handlens_server.catalogue import CatalogueError, withdraw_items
 from handlens_server.config import Config
 from handlens_server.database import Database
+from handlens_server.embedding_rows import decode_parts, with_colours
+from handlens_server.item_rules import read_item
 from handlens_server.stored_rows import load_rows, unembedded
 from handlens_server.tables import EmbeddingRow
 
@@ -40,7 +44,12 @@ def test_a_row_has_the_item_its_embeddings_and_its_thumbnail(
         assert isinstance(change, PackUpsert)
         assert encode_row(change.row) == line
         assert change.digest == hashlib.sha256(line).digest()
-        assert change.row.item.to_dict() == as_stored(ITEMS)[item_id]
+        shown = change.row.item.to_dict()
+        if change.row.embeddings:
+            colours = shown["attributes"].pop("colours")
+            assert set(colours) <= set(COLOURS)
+            assert 0.5 < sum(colours.values()) <= 1.02
+        assert shown == as_stored(ITEMS)[item_id]
         assert bool(change.row.embeddings) == bool(change.row.thumbnail) == bool(change.row.item.image)
     shown = (tmp_path / "feed" / ITEMS[0]["image"]).read_bytes()
     first = parse_change(lines[ITEMS[0]["item_id"]], dim=models().dim)
@@ -97,3 +106,20 @@ def test_an_item_without_an_embedding_is_counted_and_never_left_out_in_silence(
     with database.read() as session:
         assert unembedded(session, models().space) == 0
     assert len(ids(database, space=models().space)) == 3
+
+
+def test_the_colours_that_a_feed_gives_stay(config: Config, database: Database, tmp_path: Path) -> None:
+    item = {**ITEMS[0], "attributes": {"colours": {"red": 1.0}}}
+    store_items(config, [item], tmp_path / "feed")
+    with database.read() as session:
+        lines = dict(load_rows(session, models().space, everything, None))
+    change = parse_change(lines[item["item_id"]], dim=models().dim)
+    assert isinstance(change, PackUpsert)
+    assert change.row.item.attributes["colours"] == {"red": 1.0}
+
+
+def test_rows_that_were_embedded_before_there_were_colours_are_read() -> None:
+    boxes = [[0.0, 0.0, 1.0, 1.0], [0.1, 0.1, 0.5, 0.5]]
+    assert len(decode_parts(json.dumps(boxes), bytes(256))) == 2
+    item = read_item(an_item())
+    assert with_colours(item, json.dumps(boxes)) is item

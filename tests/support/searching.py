@@ -66,6 +66,7 @@ def query_of(seen: Iterable[Seen], image_size: tuple[int, int]) -> dict[str, Any
                 "label": one.region.label,
                 "score": one.region.score,
                 "embedding": one.vector.tolist(),
+                "colours": [colour.to_dict() for colour in one.colours],
                 "label_scores": [list(pair) for pair in one.label_scores],
             }
             for one in seen

@@ -15,7 +15,7 @@ from support.paths import CATALOG
 from handlens import Lens, Options
 from handlens.wire.pack import decode_codes
 from handlens_server.cli import main
-from handlens_server.full_index import FullIndex
+from handlens_server.local_index import LocalIndex
 from handlens_server.packs import Rule
 
 ITEMS = some_items(6, 20)
@@ -80,7 +80,7 @@ def test_a_withdrawn_item_is_gone_from_every_device_that_syncs(world: World) -> 
 
 
 def test_a_withdrawn_item_is_gone_from_the_servers_index(world: World) -> None:
-    index = FullIndex(space=models().space, dim=models().dim)
+    index = LocalIndex(space=models().space, dim=models().dim, folder=world.folder / "index")
     code = models().embed(PHOTO.read_bytes()).parts[0].code
     vector = decode_codes(np.frombuffer(code, np.int8)[None])[0]
     with world.backend.database() as database:
@@ -91,6 +91,7 @@ def test_a_withdrawn_item_is_gone_from_the_servers_index(world: World) -> None:
         with database.read() as session:
             index.refresh(session)
     assert SHOWN["item_id"] not in {item_id for item_id, _, _ in index.search(vector, 100)}
+    index.close()
 
 
 def test_an_item_that_its_feed_lists_no_more_is_gone(world: World) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from handlens.answering.beside import Beside
 from handlens.answering.clock import Stopwatch
 from handlens.options import Options
-from handlens.results import Region
-from handlens.understand import choose_regions
+from handlens.results import Colour, Region
+from handlens.understand import choose_regions, colours_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,12 +29,13 @@ __all__ = ["Look", "Seen", "look", "look_each"]
 class Seen:
     """One object before anything was searched: `vector` is (dim,) float32, of any length but 0.
 
-    `label_scores` are (label, probability) of the classifier head, best first.
+    `label_scores` are (label, probability) of the classifier head, best first; `colours` are those of its pixels.
     """
 
     region: Region
     vector: NDArray[np.float32]
     label_scores: tuple[tuple[str, float], ...]
+    colours: tuple[Colour, ...] = ()
 
 
 Look: TypeAlias = Callable[[], Seen]
@@ -48,8 +49,10 @@ def look(
         regions = _regions(photo, detector, box, options)
     with clock.step("embed"):
         embeddings = embedder.embed(photo, [region.box for region in regions], margin=options.crop_margin)
-    rows = zip(regions, embeddings.vectors, embeddings.label_scores, strict=True)
-    return tuple(Seen(region, vector, labels) for region, vector, labels in rows)
+    with clock.step("colours"):
+        colours = [colours_of(photo, region.box) for region in regions]
+    rows = zip(regions, embeddings.vectors, embeddings.label_scores, colours, strict=True)
+    return tuple(Seen(region, vector, labels, shades) for region, vector, labels, shades in rows)
 
 
 def look_each(
@@ -75,20 +78,22 @@ def look_each(
         with clock.step("embed"):
             coming = beside.submit(cut, regions[at + 1].box) if at + 1 < len(regions) else None
             outputs = embedder.run(pixels)
-        yield functools.partial(_seen, embedder, region, outputs)
+        yield functools.partial(_seen, photo, embedder, region, outputs, clock)
         if coming is not None:
             with clock.step("embed"):
                 pixels = coming.result()
 
 
-def _seen(embedder: Embedder, region: Region, outputs: Outputs) -> Seen:
+def _seen(photo: Photo, embedder: Embedder, region: Region, outputs: Outputs, clock: Stopwatch) -> Seen:
     embeddings = embedder.read([outputs])
-    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0])
+    with clock.step("colours"):
+        colours = colours_of(photo, region.box)
+    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], colours)
 
 
 def _regions(photo: Photo, detector: Detector, box: Box | None, options: Options) -> tuple[Region, ...]:
     if box is not None:
-        return (Region(box, "user"),)
+        return (Region(box, "user", is_main=True),)
     detections = detector.detect(photo, min_score=options.min_detection_score)
     return choose_regions(
         [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects

@@ -16,7 +16,7 @@ from handlens.answering.beside import AtOnce, Beside
 from handlens.answering.clock import Stopwatch
 from handlens.answering.looking import Look, Seen
 from handlens.answering.neighbours import Catalogue, neighbours_of
-from handlens.blend import Policy, blend, explain, explores
+from handlens.blend import Policy, Refinement, blend, explain, explores, refined
 from handlens.decision import Decision
 from handlens.errors import HandlensError
 from handlens.options import Options
@@ -33,7 +33,7 @@ from handlens.results import (
     Understanding,
 )
 from handlens.sources import AnnotationSource, CuratedSource, ObjectSource, Source, VisualSource
-from handlens.understand import understand
+from handlens.understand import FusionWeights, understand
 from handlens.wire.pack import encode_codes
 from handlens.wire.taxonomy import Taxonomy
 
@@ -87,15 +87,24 @@ class _Losses:
 class Answerer:
     """Answers from one state of a catalogue by one taxonomy and policy. Thread-safe as its catalogue is.
 
-    `as_of` is when the release was made that the policy is of: items age by it (ISO 8601).
+    `weights` are the parameters of understanding that came with the embedder (`ModelSpec.understanding`). `as_of` is
+    when the release was made that the policy is of: items age by it (ISO 8601).
     """
 
     def __init__(
-        self, catalogue: Catalogue, taxonomy: Taxonomy, policy: Policy, options: Options, *, as_of: str = ""
+        self,
+        catalogue: Catalogue,
+        taxonomy: Taxonomy,
+        policy: Policy,
+        options: Options,
+        *,
+        weights: FusionWeights,
+        as_of: str = "",
     ) -> None:
         self._catalogue = catalogue
         self._taxonomy = taxonomy
         self._policy = policy
+        self._weights = weights
         self._as_of = as_of
         self._neighbours = options.neighbours
         gates = policy.gates
@@ -130,10 +139,11 @@ class Answerer:
     def _object(self, look: Look, ask: Ask, clock: Stopwatch, losses: _Losses) -> FoundObject:
         seen = look()
         with clock.step("index"):
-            neighbours = self._near(seen, losses)
+            neighbours = self._near(seen, ask, losses)
         with clock.step("understand"):
-            evidence = Evidence(_detection(seen.region), seen.label_scores, neighbours)
-            understanding = understand(evidence, self._taxonomy)
+            nearest = neighbours[: self._neighbours]
+            evidence = Evidence(_detection(seen.region), seen.label_scores, nearest, seen.colours)
+            understanding = understand(evidence, self._taxonomy, weights=self._weights)
         with clock.step("sources"):
             candidates = self._candidates(understanding, neighbours, seen.region, ask, clock, losses)
         with clock.step("blend"):
@@ -156,9 +166,13 @@ class Answerer:
         wanted = ask.explain or (ask.explore and explores(self._policy.exploration, ask.request_id))
         return sections, explain(candidates, understanding, self._policy, **settings) if wanted else None
 
-    def _near(self, seen: Seen, losses: _Losses) -> tuple[Neighbour, ...]:
+    def _breadth(self, ask: Ask) -> int:
+        """Neighbours to look at: more of them where what was asked for in words is rare."""
+        return self._neighbours * Refinement.parse(ask.refine).breadth
+
+    def _near(self, seen: Seen, ask: Ask, losses: _Losses) -> tuple[Neighbour, ...]:
         try:
-            return neighbours_of(self._catalogue, seen.vector, self._neighbours)
+            return neighbours_of(self._catalogue, seen.vector, self._breadth(ask))
         except HandlensError as error:
             for name in _BY_LIKENESS:
                 losses.failed(name, error)
@@ -176,7 +190,7 @@ class Answerer:
         query = Query(
             understanding,
             neighbours,
-            self._neighbours,
+            self._breadth(ask),
             ask.locale,
             ask.refine,
             has_object=region.found_by != "whole",
@@ -191,7 +205,7 @@ class Answerer:
                 found += source.candidates(query)
             except HandlensError as error:
                 losses.failed(source.name, error)
-        return _by_one_key(found)
+        return refined(_by_one_key(found), ask.refine)
 
 
 def could_improve(answer: Answer, policy: Policy, coverage: Coverage) -> bool:

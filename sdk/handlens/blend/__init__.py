@@ -21,7 +21,7 @@ from handlens.blend.explain import explain
 from handlens.blend.explore import explores
 from handlens.blend.layouts import Band, Layout, Rule
 from handlens.blend.policy import Exploration, Fallback, Gates, Pick, Policy
-from handlens.blend.refine import Refinement
+from handlens.blend.refine import Refinement, refined
 
 __all__ = [
     "SOURCES",
@@ -37,4 +37,5 @@ __all__ = [
     "blend",
     "explain",
     "explores",
+    "refined",
 ]

@@ -4,22 +4,30 @@ Rules:
 
 * A word for a kind of item ("recipe", "how to", "buy") asks for that kind: such items take the first places of the
   answer and their sections lead. The rest of the answer follows; nothing is hidden.
+* A colour ("red", "navy") is a condition on what can be seen: items whose colours are known and are others are left out
+  as long as anything of the colour was found, and what has the colour stands before what has none (a recipe). An item's
+  colours are its attribute `colour`, the colours in its tags and title, or where these say nothing the attribute
+  `colours`, which the server computes from the picture. Since few of the nearest things may have the colour, `breadth`
+  says how many times as many are to be looked at.
 * Every other word is a wish: within a section, an item ranks twice as high for each wished word that it carries. It
   carries a word when a word of its tags, title or attributes is that word, or its plain plural or singular.
 * Small words ("with", "the", "for") are passed over. Text is cut at `MOST_CHARACTERS`.
 
->>> Refinement.parse("How to with tomatoes")
-Refinement(kinds=('how_to',), words=('tomatoes',))
+>>> Refinement.parse("How to with red tomatoes")
+Refinement(kinds=('how_to',), words=('tomatoes',), colours=('red',))
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from handlens.results import Candidate
 from handlens.wire.item import Item
+from handlens.wire.palette import colour_word
 
-__all__ = ["MOST_CHARACTERS", "Refinement"]
+__all__ = ["MOST_CHARACTERS", "Refinement", "refined"]
 
 MOST_CHARACTERS = 200  # longer text is a paste, not a wish, and each word costs a search term
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -42,23 +50,52 @@ _SMALL_WORDS = frozenset(
 )
 
 
+_BREADTH = 10  # times as many neighbours are looked at when a colour is asked for: one thing in ten is red
+_COLOUR_HITS = 4  # words that a colour outweighs: whatever has it stands before what is sixteen times as near
+_LEAST_SHARE = 0.3  # of a picture's object that a colour has at least to be a colour of the item
+
+
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """The kinds asked for and the words wished for, each once, in the order of the text."""
+    """The kinds, words and basic colours asked for, each once, in the order of the text."""
 
     kinds: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str | None) -> Refinement:
         """Read free text; None and text without words ask for nothing."""
         plain = _HOW_TO.sub(" howto ", (text or "")[:MOST_CHARACTERS].casefold())
         words = [word for word in _WORD.findall(plain) if word not in _SMALL_WORDS]
+        colours = [colour_word(word) for word in words]
+        others = [word for word in words if word not in _KIND_WORDS and colour_word(word) is None]
         kinds = dict.fromkeys(_KIND_WORDS[word] for word in words if word in _KIND_WORDS)
-        return cls(tuple(kinds), tuple(dict.fromkeys(word for word in words if word not in _KIND_WORDS)))
+        asked = dict.fromkeys(colour for colour in colours if colour is not None)
+        return cls(tuple(kinds), tuple(dict.fromkeys(others)), tuple(asked))
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What to look for in texts: colours too, for "orange" is also a fruit."""
+        return (*self.words, *self.colours)
+
+    @property
+    def breadth(self) -> int:
+        """How many times as many neighbours as usual are to be looked at."""
+        return _BREADTH if self.colours else 1
 
     def hits(self, item: Item) -> int:
-        """How many of the words the item carries."""
+        """How many of the words the item carries; each of its colours that was asked for counts as several."""
+        return self._words_of(item) + _COLOUR_HITS * sum(colour in item_colours(item) for colour in self.colours)
+
+    def forbids(self, item: Item) -> bool:
+        """Whether the item is known to have none of the colours asked for."""
+        if not self.colours:
+            return False
+        known = item_colours(item)
+        return bool(known) and known.isdisjoint(self.colours)
+
+    def _words_of(self, item: Item) -> int:
         if not self.words:
             return 0
         text = _text_of(item)
@@ -68,6 +105,36 @@ class Refinement:
             return 0
         carried = {form for word in _WORD.findall(text) for form in _forms(word)}
         return sum(not carried.isdisjoint(forms) for forms in wished)
+
+
+def refined(candidates: Sequence[Candidate], text: str | None) -> list[Candidate]:
+    """The candidates without those of other colours, where a colour was asked for and any of them has it."""
+    wish = Refinement.parse(text)
+    if not any(not item_colours(one.item).isdisjoint(wish.colours) for one in candidates if wish.colours):
+        return list(candidates)
+    return [one for one in candidates if not wish.forbids(one.item)]
+
+
+def item_colours(item: Item) -> frozenset[str]:
+    """The basic colours of an item: what is said of it, or else what its picture shows; empty when neither is known."""
+    said = _said(item.attributes.get("colour")) or _said(" ".join((item.title, *item.annotations)))
+    return said or _shown(item.attributes.get("colours"))
+
+
+def _said(text: object) -> frozenset[str]:
+    words = _WORD.findall(text.casefold()) if isinstance(text, str) else []
+    return frozenset(colour for colour in map(colour_word, words) if colour is not None)
+
+
+def _shown(shares: object) -> frozenset[str]:
+    """The colours of a picture's object that are large enough."""
+    if not isinstance(shares, Mapping):
+        return frozenset()
+    return frozenset(
+        name
+        for name, share in shares.items()
+        if isinstance(share, int | float) and share >= _LEAST_SHARE and colour_word(str(name)) == name
+    )
 
 
 def _text_of(item: Item) -> str:

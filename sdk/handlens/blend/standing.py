@@ -83,7 +83,7 @@ def standings(
         rank = value * factor(one.item) * _language(one.item, policy, ask.locale)
         if one.item.object_type != object_type:
             rank *= strange[one.source]
-        if wish.words:
+        if wish.words or wish.colours:
             rank *= _WISH ** wish.hits(one.item)
         found.append(Standing(one, value, rank, refusal(one.item)))
     found.sort(key=_order)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Index",
     "Neighbours",
+    "SearchIndex",
     "add_codes",
     "check_ids",
     "check_k",
@@ -59,8 +60,8 @@ class Neighbours:
         return len(self.ids)
 
 
-class Index(Protocol):
-    """An index of `dim`-dimensional unit vectors of the embedding space called `space`."""
+class SearchIndex(Protocol):
+    """What can be searched: `dim`-dimensional unit vectors of the embedding space called `space`."""
 
     @property
     def space(self) -> str:
@@ -73,6 +74,17 @@ class Index(Protocol):
     def __len__(self) -> int: ...
 
     def __contains__(self, id: int) -> bool: ...
+
+    def search(self, vector: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None) -> Neighbours:
+        """The `k` nearest to `vector` (dim,), or all there are; only among the ids in `allowed` when it is given.
+
+        Raises:
+            ValueError: k is below 1, wrong shape, or the vector is zero or not finite.
+        """
+
+
+class Index(SearchIndex, Protocol):
+    """An index that can be changed and saved."""
 
     def upsert(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Add or replace `vectors` (n, dim) under `ids` (n,); of an id given twice the last vector counts.
@@ -89,13 +101,6 @@ class Index(Protocol):
 
         Raises:
             ValueError: the ids are not a list of whole numbers from 0.
-        """
-
-    def search(self, vector: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None) -> Neighbours:
-        """The `k` nearest to `vector` (dim,), or all there are; only among the ids in `allowed` when it is given.
-
-        Raises:
-            ValueError: k is below 1, wrong shape, or the vector is zero or not finite.
         """
 
     def save(self, path: Path) -> str:

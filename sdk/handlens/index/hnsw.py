@@ -3,7 +3,8 @@
 Method: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
 Small World graphs" (2016). What hnswlib leaves open is closed here:
 
-* hnswlib's labels are our row numbers, and ids are mapped to rows here. A new id takes over a deleted row by its label.
+* hnswlib's labels are our row numbers, and ids are mapped to rows here. Once many rows are deleted, a new id takes over
+  one of them by its label.
   (hnswlib's own `replace_deleted` may give a label two nodes, and later forget the one that is alive.)
 * It raises when fewer than k nodes can be reached, and it searches a filter by a Python call a node. Both cases, where
   the exact answer is needed or cheaper, are answered from int8 codes: the best of them are compared again with the true
@@ -44,6 +45,7 @@ _BATCH = 64  # vectors linked while the lock is held: about 20 ms at 100,000 vec
 _GET_BATCH = 1024  # vectors fetched at a time: hnswlib hands each number over as a Python object
 _SCAN_BELOW = 2000  # allowed rows that are scanned rather than searched through the graph, at least
 _SCAN_SHARE = 10  # ... and below one row in so many
+_FREE_SHARE = 8  # a node that is taken over costs eight new ones; so deleted nodes wait until they are one in so many
 _SPARE = 16  # codes compared again beyond k, at least; hnswlib takes 4 us to hand over a vector
 _SECTIONS = {"ids": ("int64",), "codes": ("int8",)}
 
@@ -118,7 +120,7 @@ class HnswIndex:
                 self._link(ids[part], rows[part])
 
     def delete(self, ids: ArrayLike) -> None:
-        """See `Index.delete`. The node stays in the graph, marked, until an id of a later upsert takes it over."""
+        """See `Index.delete`. The node stays in the graph, marked, until a later upsert takes it over."""
         gone = check_ids(ids)
         with self._lock.writing():
             for row in self._ids.release(gone).tolist():
@@ -156,7 +158,7 @@ class HnswIndex:
         return index
 
     def _link(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        places = self._ids.plan(ids)
+        places = self._ids.plan(ids, refill=self._ids.free * _FREE_SHARE >= self._ids.count)
         needed, capacity = int(places.max()) + 1, self._graph.get_max_elements()
         if needed > capacity:
             self._graph.resize_index(max(needed, capacity * 3 // 2))
@@ -168,7 +170,7 @@ class HnswIndex:
         self._stuck_at, self._filter = _NEVER, None
 
     def _everywhere(self, query: NDArray[np.float32], k: int) -> Neighbours:
-        if self._ids.has_free and len(self) <= self._ids.count // _SCAN_SHARE:
+        if self._ids.free and len(self) <= self._ids.count // _SCAN_SHARE:
             return self._scan(query, k, self._ids.live_rows())
         found = self._descend(query, k, len(self))
         return self._scan(query, k, self._ids.live_rows()) if found is None else found

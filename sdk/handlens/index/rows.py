@@ -43,9 +43,9 @@ class RowIds:
         return self._ids[: self.count]
 
     @property
-    def has_free(self) -> bool:
-        """Whether any row is empty."""
-        return bool(self._free)
+    def free(self) -> int:
+        """How many rows are empty."""
+        return len(self._free)
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of those `ids` that are held, in the order of the ids."""
@@ -59,10 +59,13 @@ class RowIds:
         """Every row that holds an id, by id."""
         return self._order()[1]
 
-    def plan(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The row that each of these different `ids` has or would get; nothing changes until `assign`."""
+    def plan(self, ids: NDArray[np.int64], *, refill: bool = True) -> NDArray[np.int64]:
+        """The row that each of these different `ids` has or would get; nothing changes until `assign`.
+
+        With `refill` empty rows are taken before new ones.
+        """
         row_of = self._mapping()
-        fresh = chain(reversed(self._free), count(self.count))
+        fresh = chain(reversed(self._free if refill else ()), count(self.count))
         return np.array([row_of[id] if id in row_of else next(fresh) for id in ids.tolist()], np.int64)
 
     def assign(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
@@ -77,12 +80,14 @@ class RowIds:
 
     def release(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Forget `ids` and leave their rows free; the rows are answered."""
-        row_of = self._mapping()
-        rows = [row_of.pop(id) for id in ids.tolist() if id in row_of]
-        self._free += rows
+        rows = self.find(np.unique(ids))
+        if self._row_of is not None:
+            for id in self._ids[rows].tolist():
+                del self._row_of[id]
+        self._free += rows.tolist()
         self._ids[rows] = FREE
         self._sorted = None
-        return np.array(rows, np.int64)
+        return rows
 
     def close(self, id: int) -> tuple[int, int] | None:
         """Forget `id` and let the last row take its place: answers (place, last row), or None for an unknown id."""

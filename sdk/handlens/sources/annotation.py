@@ -9,6 +9,7 @@ Rules:
   there would be no recipe left. So hits of a word, and then candidates, are taken from all kinds in turn.
 * Every word is asked for by itself. How much a word counts is its confidence; BM25 compares the items of one word, as a
   share of the best.
+* A broader word ("fruit" behind "grapefruit") finds more, and is not what is meant: it counts half of the finer one.
 * Two facts that BM25 does not see lower a score: the item carries the word only lightly or in its text alone, and the
   item is of another type (a crane is a bird or a machine).
 * What several words say of an item adds up by noisy-or: ``1 - prod (1 - score)``.
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from handlens.blend.refine import Refinement
-from handlens.results import Candidate, Query, Understanding
+from handlens.results import Annotation, Candidate, Query, Understanding
 from handlens.sources.base import TextHit, TextSearch, best_first, suits_locale
 from handlens.wire.item import Item, in_turn
 
@@ -33,6 +34,7 @@ __all__ = ["AnnotationSource"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Factors:
     mention: float = 0.5  # an item that carries the word in its text alone, beside one whose tag it is
+    broader: float = 0.5  # a broad word, beside the finer ones that go with it
     wish: float = 0.5  # a word of `refine`, beside words that were understood
     other_type: float = 0.5  # an item of another type than the object's, when that is certain
     most_terms: int = 8  # words searched: the surest; each costs one search
@@ -64,9 +66,9 @@ class AnnotationSource:
         return in_turn(best_first(map(_joined, found.values())), lambda one: one.item.kind, query.limit)
 
     def _terms(self, query: Query) -> dict[str, float]:
-        wished = Refinement.parse(query.refine).words
+        wished = Refinement.parse(query.refine).terms
         notes = query.understanding.annotations
-        understood = {note.tag: note.confidence for note in notes if note.confidence >= self._gate}
+        understood = _weights([note for note in notes if note.confidence >= self._gate])
         terms = {**dict.fromkeys(wished, _FACTORS.wish if understood else 1.0), **understood}
         return dict(sorted(terms.items(), key=lambda term: -term[1])[: _FACTORS.most_terms])
 
@@ -78,6 +80,14 @@ class AnnotationSource:
     def _find_hits(self, term: str, limit: int, locale: str) -> list[TextHit]:
         hits = self._catalogue.search_text(term, limit=limit, locale=locale)
         return [hit for hit in hits if suits_locale(hit.item, locale)]
+
+
+def _weights(notes: Sequence[Annotation]) -> dict[str, float]:
+    """How much each understood word counts: its confidence, but a broad word less than any finer one."""
+    finer = min((note.confidence for note in notes if not note.is_broad), default=1.0)
+    return {
+        note.tag: min(note.confidence, finer) * _FACTORS.broader if note.is_broad else note.confidence for note in notes
+    }
 
 
 def _candidate(hit: TextHit, term: str, share: float, query: Query) -> Candidate:

@@ -33,13 +33,14 @@ from handlens.wire.pack import (
 
 __all__ = ["RowTable", "proved_digest"]
 
-_BATCH = 500  # rows written at a time: half a megabyte
+_BATCH = 50  # rows written at a time: a few milliseconds
 
 
 class RowTable:
     """The rows of `pack`, which holds the state `held` (None: no row).
 
-    `keep` is called with an item id and the canonical text of the row that it had (None: it had none) before a change.
+    `keep` is called with an item id and the canonical text of the row that it had (None: it had none) before a change,
+    `pace` after each row.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class RowTable:
         held: PackState | None,
         *,
         keep: Callable[[str, bytes | None], None] | None,
+        pace: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
         self._pack = pack
         self._dim = dim
         self._keep = keep
+        self._pace = pace
         self._is_empty = held is None or not held.items
         self._items = 0 if held is None else held.items
         self._vectors = 0 if held is None else held.vectors
@@ -79,6 +82,7 @@ class RowTable:
             if item_id in seen:
                 raise DecodeError(f"item {item_id!r} of pack {self._pack!r} comes twice: build the pack again")
             seen.add(item_id)
+            self._pace()
             if isinstance(change, PackDelete):
                 self._remove(item_id)
             else:
@@ -102,6 +106,7 @@ class RowTable:
     def _write(self, batch: list[PackUpsert]) -> None:
         for upsert in batch:
             self._check(upsert.row)
+        self._pace()
         fresh = (
             batch if self._is_empty and self._keep is None else [upsert for upsert in batch if self._make_way(upsert)]
         )
@@ -115,6 +120,7 @@ class RowTable:
     def _make_way(self, upsert: PackUpsert) -> bool:
         """Remove the row that an upsert replaces; False where it would change nothing."""
         item_id = upsert.row.item.item_id
+        self._pace()
         found = self._find(item_id)
         if found is not None and found[1] == upsert.digest:
             return False
@@ -153,6 +159,7 @@ class RowTable:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [_item_values(key, self._pack, upsert) for key, upsert in keyed],
         )
+        self._pace()
         vectors = [
             (key, box.x_min, box.y_min, box.x_max, box.y_max, part.code)
             for key, upsert in keyed
@@ -164,6 +171,7 @@ class RowTable:
         )
         thumbnails = [(key, upsert.row.thumbnail) for key, upsert in keyed if upsert.row.thumbnail]
         self._db.executemany("INSERT INTO thumbnails VALUES (?, ?)", thumbnails)
+        self._pace()
         self._db.executemany(
             "INSERT INTO texts (rowid, title, text, tags, kind) VALUES (?, ?, ?, ?, ?)",
             [(key, *_texts(upsert.row.item)) for key, upsert in keyed],

@@ -74,12 +74,17 @@ class Writer:
         return returning
 
     def apply(
-        self, header: PackHeader, changes: Iterable[PackChange], *, progress: Callable[[int], None] | None = None
+        self,
+        header: PackHeader,
+        changes: Iterable[PackChange],
+        *,
+        progress: Callable[[int], None] | None = None,
+        pace: Callable[[], None] = lambda: None,
     ) -> None:
         """Bring a pack to the state of `header`. Changes are streamed: a pack never has to fit in memory.
 
         A base leaves exactly its own rows; rows that stay the same are not touched, so their keys stay. `progress` is
-        called with the number of changes done.
+        called with the number of changes done, `pace` after each row.
 
         Raises:
             IncompatibleError: a delta for another state than the one held.
@@ -92,7 +97,7 @@ class Writer:
             f"INSERT INTO packs ({_STATE}) VALUES (?, ?, ?, ?, ?, 0, 0, ?) ON CONFLICT DO NOTHING",
             (header.pack, header.sequence, header.as_of, header.space, header.dim, NO_ROWS),
         )
-        table = RowTable(self._db, header.pack, header.dim, held, keep=self._keeper(header.pack))
+        table = RowTable(self._db, header.pack, header.dim, held, keep=self._keeper(header.pack), pace=pace)
         seen = table.apply(changes, progress or (lambda done: None))
         if header.kind == "base":
             table.remove_all_but(seen)

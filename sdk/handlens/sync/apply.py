@@ -21,6 +21,7 @@ from handlens.faults import fault_point
 from handlens.store import Store, Writer
 from handlens.sync.download import Downloads
 from handlens.sync.models import install_model, model_folder, models_of
+from handlens.sync.pacing import Pace
 from handlens.sync.plan import Plan
 from handlens.sync.reports import Progress
 from handlens.wire.model import ModelSpec
@@ -53,11 +54,12 @@ def apply_release(
     *,
     keeps_former: bool,
     progress: Progress,
+    pace: Pace,
 ) -> int:
     """Switch the store to `release`, all of whose files lie in `downloads` or in place; returns the changes made.
 
     `keeps_former` says whether what the store holds becomes the former release (not when only packs are added or
-    dropped within one release).
+    dropped within one release). `pace` is called after each row.
 
     Raises:
         ReleaseError: a file is malformed, or not what the release says; nothing was changed.
@@ -74,7 +76,7 @@ def apply_release(
             for pack in plan.dropped:
                 writer.drop_pack(pack)
             changes = sum(
-                _apply_pack(writer, downloads, release, name, path, progress) for name, path in plan.paths.items()
+                _apply_pack(writer, downloads, release, name, path, progress, pace) for name, path in plan.paths.items()
             )
             _set_documents(writer, documents)
             for kind, model in models_of(release).items():
@@ -90,6 +92,7 @@ def _apply_pack(
     name: str,
     path: tuple[PackFile, ...],
     progress: Progress,
+    pace: Pace,
 ) -> int:
     changes = 0
     for file in path:
@@ -107,7 +110,7 @@ def _apply_pack(
         is_last = file.sequence == release.packs[name].sequence
         if is_last and header.digest != release.packs[name].digest:
             raise HashMismatchError(f"{file.file.path} leads to another state of pack {name!r} than the release names")
-        writer.apply(header, lines, progress=_row_progress(progress, name, header.changes))
+        writer.apply(header, lines, progress=_row_progress(progress, name, header.changes), pace=pace)
         changes += header.changes
         fault_point("apply.pack")
     return changes

@@ -15,9 +15,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,16 +37,16 @@ from handlens.sync.apply import WANTED, apply_release
 from handlens.sync.download import Downloads
 from handlens.sync.indexing import INDEX_SLOT
 from handlens.sync.models import is_whole, model_folder, models_of, remove_other_models
+from handlens.sync.pacing import Pace, no_pace
 from handlens.sync.plan import Plan, choose_packs, make_plan
 from handlens.sync.reports import Progress, RollbackReport, SyncReport
 from handlens.sync.transport import Transport
 from handlens.sync.trust import TrustedRepository
 from handlens.wire.release import CHANNEL_PATH, Channel, ChannelEntry, Release, ReleaseFile
 
-__all__ = ["LEFT", "Wish", "checked_at", "go_back", "held_release", "locked", "note_check", "sync_release"]
+__all__ = ["LEFT", "Wish", "go_back", "held_release", "locked", "sync_release"]
 
 LEFT = "left_release"  # the document that names the serial that this device went back from
-_CHECKED = "checked"  # the empty file whose time says when a sync last ended well
 _ROOM_FACTOR = 8  # bytes that the store and its journal grow by for each compressed byte of a pack, measured below 6
 _ROOM_RESERVE = 20_000_000  # bytes that stay free
 
@@ -87,9 +86,17 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 
 def sync_release(
-    store: Store, data_dir: Path, repository: TrustedRepository, transport: Transport, wish: Wish, progress: Progress
+    store: Store,
+    data_dir: Path,
+    repository: TrustedRepository,
+    transport: Transport,
+    wish: Wish,
+    progress: Progress,
+    pace: Pace = no_pace,
 ) -> SyncReport:
     """Bring the store to the release that `repository` has for this device; the caller holds the lock.
+
+    `pace` is called again and again while rows are applied.
 
     Raises:
         DownloadError, ReleaseError, SyncError, StoreError: nothing was changed; the last release stays in use.
@@ -126,6 +133,7 @@ def sync_release(
         wanted,
         keeps_former=current is not None and current.serial != release.serial,
         progress=progress,
+        pace=pace,
     )
     _clean(store, data_dir, downloads, release, (channel_file, entry.file))
     return _counted(report, transport, changed=True, changes=changes)
@@ -152,21 +160,6 @@ def go_back(store: Store, data_dir: Path) -> RollbackReport:
             raise SyncError(f"the {kind} of release {release.name!r} is damaged: sync again")
     left = "" if current is None else current.name
     return RollbackReport(release.name, release.serial, release.as_of, left, returned)
-
-
-def note_check(data_dir: Path) -> None:
-    """Note that the server was asked just now, by the time of an empty file: nothing has to be written to be told."""
-    with suppress(OSError):  # a full disk: only the note is missing
-        (data_dir / _CHECKED).touch()
-
-
-def checked_at(data_dir: Path) -> str:
-    """When the server was last asked with success (ISO 8601, UTC), or an empty text."""
-    try:
-        seconds = (data_dir / _CHECKED).stat().st_mtime
-    except OSError:
-        return ""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def held_release(store: Store) -> Release | None:

@@ -1,4 +1,4 @@
-"""Fusing the voices of detector, classifier and neighbours.
+"""Fusing the voices of detector, classifier and neighbours. How it was found and fitted: ``docs/understanding.md``.
 
 *Types.* Each voice v gives a distribution p_v over the object types; the fused one is the log-linear pool
 ``p(t) ~ prod_v p_v(t) ** w_v`` (Genest and Zidek, "Combining Probability Distributions", 1986). Voices that agree
@@ -9,17 +9,21 @@ distribution first: a detector that calls an orange a "sports ball" moves the an
 *Words.* A word said by several voices is believed by noisy-or, ``1 - prod_v (1 - r_v c_v)`` (Pearl, "Probabilistic
 Reasoning in Intelligent Systems", 1988), where c_v is how sure voice v is and r_v how often it is right when sure. What
 a label says counts only as far as its type is believed: with food at 0.95, "sports ball" is worth at most 0.05 of
-itself. Neighbours vote with their items' annotations, so they name what no label list holds.
+itself. Neighbours vote with their items' annotations, so they name what no label list holds; and the more familiar the
+catalogue is with the thing, the less the labels are heard, because it has more words than they. A rising curve then
+turns belief into confidence (`handlens.understand.words`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from handlens.results import Annotation, Evidence, Neighbour, Understanding
 from handlens.understand.weights import FusionWeights
+from handlens.understand.words import confidence_at, finer_first, same_words
 from handlens.wire.item import OBJECT_TYPES
 from handlens.wire.taxonomy import Taxonomy
 
@@ -29,7 +33,8 @@ _DEFAULT = FusionWeights()
 
 
 def understand(evidence: Evidence, taxonomy: Taxonomy, *, weights: FusionWeights = _DEFAULT) -> Understanding:
-    """What the object is: the likeliest type with its confidence, and the annotations, surest first.
+    """What the object is: the likeliest type with its confidence, and the annotations, best first: the surest, but a
+    finer word ("grapefruit") before the broader ones that go with it ("citrus", "fruit").
 
     Labels that the taxonomy does not know still become words but say nothing about the type. With no evidence at all
     the type is "other" with the confidence of a blind guess.
@@ -37,7 +42,8 @@ def understand(evidence: Evidence, taxonomy: Taxonomy, *, weights: FusionWeights
     votes = _votes(evidence.neighbours, weights)
     types = _pooled(evidence, taxonomy, votes, weights)
     best = max(OBJECT_TYPES, key=lambda name: (types[name], name == "other"))
-    return Understanding(best, types[best], _annotations(evidence, taxonomy, votes, types, weights))
+    annotations = _annotations(evidence, taxonomy, votes, types, weights)
+    return Understanding(best, types[best], annotations, evidence.colours)
 
 
 def type_confidences(evidence: Evidence, taxonomy: Taxonomy, *, weights: FusionWeights = _DEFAULT) -> dict[str, float]:
@@ -45,25 +51,34 @@ def type_confidences(evidence: Evidence, taxonomy: Taxonomy, *, weights: FusionW
     return _pooled(evidence, taxonomy, _votes(evidence.neighbours, weights), weights)
 
 
-def _votes(neighbours: Iterable[Neighbour], weights: FusionWeights) -> list[tuple[Neighbour, float]]:
-    """Each item near enough, once, by its most similar part, with its share of all votes; the rest is doubt."""
+@dataclass(frozen=True, slots=True)
+class _Votes:
+    """Each item that is near enough with the votes it casts, and all votes together."""
+
+    cast: tuple[tuple[Neighbour, float], ...]
+    total: float
+
+    def shares(self, doubt: float) -> list[tuple[Neighbour, float]]:
+        """Each item's share of all votes, those for none of the items among them."""
+        return [(one, votes / (self.total + doubt)) for one, votes in self.cast]
+
+
+def _votes(neighbours: Iterable[Neighbour], weights: FusionWeights) -> _Votes:
+    """Each item near enough, once, by its most similar part."""
     nearest: dict[int, Neighbour] = {}
     for neighbour in neighbours:
         known = nearest.get(neighbour.item_key)
         if neighbour.similarity >= weights.floor and (known is None or neighbour.similarity > known.similarity):
             nearest[neighbour.item_key] = neighbour
     ordered = sorted(nearest.values(), key=lambda one: (-one.similarity, one.item_key))
-    votes = [math.exp((one.similarity - weights.anchor) / weights.bandwidth) for one in ordered]
-    total = sum(votes) + weights.doubt
-    return [(one, vote / total) for one, vote in zip(ordered, votes, strict=True)]
+    cast = tuple((one, math.exp((one.similarity - weights.anchor) / weights.bandwidth)) for one in ordered)
+    return _Votes(cast, sum(votes for _, votes in cast))
 
 
-def _pooled(
-    evidence: Evidence, taxonomy: Taxonomy, votes: list[tuple[Neighbour, float]], weights: FusionWeights
-) -> dict[str, float]:
+def _pooled(evidence: Evidence, taxonomy: Taxonomy, votes: _Votes, weights: FusionWeights) -> dict[str, float]:
     detections = () if evidence.detection is None else (evidence.detection,)
     voices = (
-        (weights.neighbours, ((one.item.object_type, share) for one, share in votes)),
+        (weights.neighbours, ((one.item.object_type, share) for one, share in votes.shares(weights.doubt))),
         (weights.classifier, _typed(evidence.label_scores, taxonomy.classifier)),
         (weights.detector, _typed(detections, taxonomy.detector)),
     )
@@ -99,27 +114,46 @@ def _normalised(logs: Mapping[str, float]) -> dict[str, float]:
 def _annotations(
     evidence: Evidence,
     taxonomy: Taxonomy,
-    votes: list[tuple[Neighbour, float]],
+    votes: _Votes,
     types: Mapping[str, float],
     weights: FusionWeights,
 ) -> tuple[Annotation, ...]:
     detections = () if evidence.detection is None else (evidence.detection,)
+    heard = 1.0 - weights.yielding * votes.total / (votes.total + weights.familiar)
 
     def labels(scores: Iterable[tuple[str, float]], table: Mapping[str, str]) -> dict[str, float]:
         return _label_words(scores, table, taxonomy.broader, types, weights)
 
     sayings = {
-        "neighbours": _scaled(_neighbour_words(votes, types), weights.neighbour_words),
-        "classifier": _scaled(labels(evidence.label_scores, taxonomy.classifier), weights.classifier_words),
-        "detector": _scaled(labels(detections, taxonomy.detector), weights.detector_words),
+        "neighbours": _scaled(_neighbour_words(votes.shares(weights.familiar), types), weights.neighbour_words),
+        "classifier": _scaled(labels(evidence.label_scores, taxonomy.classifier), weights.classifier_words * heard),
+        "detector": _scaled(labels(detections, taxonomy.detector), weights.detector_words * heard),
     }
-    confidences = {tag: _noisy_or(tag, sayings.values()) for words in sayings.values() for tag in words}
-    kept = [tag for tag, confidence in confidences.items() if confidence >= weights.least_confidence]
-    kept.sort(key=lambda tag: (-confidences[tag], tag))
-    return tuple(Annotation(tag, confidences[tag], _speakers(tag, sayings)) for tag in kept[: weights.most_words])
+    groups = same_words(_all_words(sayings), taxonomy.synonyms)
+    beliefs = sorted((_believed(forms, sayings) for forms in groups), key=lambda said: (-said[0], said[1]))
+    notes = [
+        Annotation(tag, confidence_at(belief, weights.word_curve), who)
+        for belief, tag, who in beliefs[: weights.most_words]
+    ]
+    kept = [note for note in notes if note.confidence >= weights.least_confidence]
+    bearers = _bearers([note.tag for note in kept], groups, votes)
+    order = finer_first(bearers, least=weights.finer, least_alone=weights.finer_alone)
+    return tuple(replace(kept[at], is_broad=is_broad) for at, is_broad in order)
 
 
-def _neighbour_words(votes: list[tuple[Neighbour, float]], types: Mapping[str, float]) -> dict[str, float]:
+def _bearers(tags: Sequence[str], groups: Sequence[Sequence[str]], votes: _Votes) -> list[dict[int, float]]:
+    """For each word the items that bear it in any of its forms, by their number, with their votes."""
+    places = {tag: at for at, tag in enumerate(tags)}
+    place_of = {form: places[forms[0]] for forms in groups if forms[0] in places for form in forms}
+    found: list[dict[int, float]] = [{} for _ in tags]
+    for number, (neighbour, cast) in enumerate(votes.cast):
+        for tag, weight in neighbour.item.annotations.items():
+            if weight > 0.0 and tag in place_of:
+                found[place_of[tag]][number] = cast
+    return found
+
+
+def _neighbour_words(votes: Iterable[tuple[Neighbour, float]], types: Mapping[str, float]) -> dict[str, float]:
     """Share of the votes for each tag: an item votes by the tag's weight, as far as the item's own type is believed."""
     words: defaultdict[str, float] = defaultdict(float)
     for neighbour, share in votes:
@@ -150,14 +184,18 @@ def _scaled(words: Mapping[str, float], factor: float) -> dict[str, float]:
     return {tag: min(confidence, 1.0) * factor for tag, confidence in words.items()}
 
 
-def _noisy_or(tag: str, sayings: Iterable[Mapping[str, float]]) -> float:
-    doubt = 1.0
-    for words in sayings:
-        doubt *= 1.0 - words.get(tag, 0.0)
-    return 1.0 - doubt
+def _all_words(sayings: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Every word that is said, with how strongly the voice says it that says it most."""
+    most: dict[str, float] = {}
+    for words in sayings.values():
+        for tag, belief in words.items():
+            most[tag] = max(belief, most.get(tag, 0.0))
+    return most
 
 
-def _speakers(tag: str, sayings: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
-    """The voices that say a word, the surest first."""
-    said = {source: words[tag] for source, words in sayings.items() if words.get(tag, 0.0) > 0.0}
-    return tuple(sorted(said, key=lambda source: (-said[source], source)))
+def _believed(forms: Sequence[str], sayings: Mapping[str, Mapping[str, float]]) -> tuple[float, str, tuple[str, ...]]:
+    """How far a word is believed in all its forms together, the form said most, and who says it, the surest first."""
+    said = {source: min(sum(words.get(form, 0.0) for form in forms), 1.0) for source, words in sayings.items()}
+    doubt = math.prod(1.0 - belief for belief in said.values())
+    speakers = sorted((source for source in said if said[source] > 0.0), key=lambda source: (-said[source], source))
+    return 1.0 - doubt, forms[0], tuple(speakers)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from handlens.wire.fields import Fields, load_object
+from handlens.wire.fusion import FusionWeights
 
 __all__ = ["InputSpec", "ModelSpec", "OutputSpec"]
 
@@ -38,7 +39,11 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model. `space` names the embedding space: vectors compare only within one space."""
+    """One model. `space` names the embedding space: vectors compare only within one space.
+
+    `temperature` divides the classifier's logits; `understanding` is fitted to the embeddings and the labels of this
+    model, and has its defaults where the file says nothing.
+    """
 
     kind: str
     name: str
@@ -54,6 +59,7 @@ class ModelSpec:
     dim: int
     temperature: float | None
     raw: Mapping[str, Any]
+    understanding: FusionWeights = field(default_factory=FusionWeights)
 
     @property
     def model_id(self) -> str:
@@ -87,6 +93,7 @@ class ModelSpec:
             space=embedding.text("space", "") if kind == "embedder" else "",
             dim=embedding.integer("dim") if kind == "embedder" else 0,
             temperature=_temperature(fields),
+            understanding=_understanding(fields),
             raw=fields.values,
         )
         _check_outputs(spec, fields)
@@ -119,6 +126,13 @@ def _temperature(fields: Fields) -> float | None:
         return None
     calibration = fields.mapping("calibration")
     return None if calibration.values.get("temperature") is None else calibration.number("temperature")
+
+
+def _understanding(fields: Fields) -> FusionWeights:
+    calibration = fields.values.get("calibration")
+    if not isinstance(calibration, Mapping) or calibration.get("understanding") is None:
+        return FusionWeights()
+    return FusionWeights.from_fields(fields.mapping("calibration").mapping("understanding"))
 
 
 def _input(fields: Fields) -> InputSpec:
