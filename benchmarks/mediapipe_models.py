@@ -140,6 +140,8 @@ class _Graph:
 def detector_for_mediapipe(content: bytes, spec: dict[str, Any]) -> bytes:
     """A detector as `mediapipe.tasks.vision.ObjectDetector` takes it; `spec` is its model.json."""
     graph = _Graph(content)
+    graph.take_uint8()
+    graph.give_float()
     heat, distances = (int(graph.main.outputs[spec["outputs"][name]["position"]]) for name in ("heatmap", "distances"))
     rows, columns, classes = spec["outputs"]["heatmap"]["shape"][1:]
     boxes = graph.pointwise(distances, "boxes", _SIDES_TO_BOX)

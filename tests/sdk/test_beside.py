@@ -73,5 +73,6 @@ def test_objects_looked_at_one_by_one_are_those_looked_at_together(
     one_by_one = [each() for each in look_each(horses, *models, box, options, clock, beside)]
     assert [one.region for one in one_by_one] == [one.region for one in together]
     assert [one.vector.tolist() for one in one_by_one] == [one.vector.tolist() for one in together]
+    assert [one.colours for one in one_by_one] == [one.colours for one in together]
     assert [one.label_scores for one in one_by_one] == [one.label_scores for one in together]
     assert set(clock.milliseconds) == {"colours", "detect", "embed"}

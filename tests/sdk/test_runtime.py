@@ -17,7 +17,7 @@ from handlens.errors import ModelError
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import load_photo
-from handlens.vision.runtime import find_runtime
+from handlens.vision.runtime import Output, find_runtime
 
 
 @pytest.fixture
@@ -125,3 +125,28 @@ def test_embeddings_have_unit_length_and_labels_come_best_first() -> None:
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
     assert 0 < sum(scores) <= 1 + 1e-6
+
+
+def test_no_boxes_give_no_embeddings() -> None:
+    embedder = Embedder.open(MODELS / "embedder", threads=1)
+    found = embedder.embed(load_photo(QUERIES / "images" / "taj-mahal.jpg"), [])
+    assert found.vectors.shape == (0, embedder.spec.dim)
+    assert found.label_scores == ()
+
+
+@pytest.mark.parametrize("vector", [[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0]])
+def test_a_network_that_gives_no_direction_is_refused(vector: list[float]) -> None:
+    embedder = Embedder.open(MODELS / "embedder", threads=1)
+    given = np.resize(np.array(vector, np.float32), embedder.spec.dim)
+    with pytest.raises(ModelError, match="length 0 or NaN"):
+        embedder.read([(given, np.zeros(len(embedder.spec.labels), np.float32))])
+
+
+@pytest.mark.parametrize(("dtype", "scale", "zero_point"), [(np.float32, 1.0, 0), (np.int8, 1 / 256, -128)])
+def test_the_least_value_for_a_score_parts_what_reaches_it_from_what_does_not(
+    dtype: type, scale: float, zero_point: int
+) -> None:
+    stored = np.arange(-128, 128).astype(dtype) if dtype is np.int8 else np.linspace(0, 1, 256, dtype=dtype)
+    output = Output(stored, scale, zero_point)
+    for score in (0.0, 0.2, 0.25, 0.999, 1.5):
+        assert np.array_equal(stored >= output.least(score), output.real() >= score)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from handlens.answering.beside import Beside
+from handlens.answering.beside import Beside, Coming
 from handlens.answering.clock import Stopwatch
 from handlens.options import Options
 from handlens.results import Colour, Region
@@ -66,8 +66,8 @@ def look_each(
 ) -> Iterator[Look]:
     """As `look`, but one object after the other, each when the network has run on it.
 
-    The networks run in the caller's thread while `beside` cuts out the next object. What comes reads the network's
-    outputs when it is called, which can be done beside as well.
+    The networks run in the caller's thread while `beside` cuts out the next object and looks at this one's colours.
+    What comes reads the network's outputs when it is called, which can be done beside as well.
     """
     with clock.step("detect"):
         regions = _regions(photo, detector, box, options)
@@ -75,20 +75,24 @@ def look_each(
     with clock.step("embed"):
         pixels = cut(regions[0].box)
     for at, region in enumerate(regions):
+        colours = beside.submit(_colours, photo, region, clock)
         with clock.step("embed"):
             coming = beside.submit(cut, regions[at + 1].box) if at + 1 < len(regions) else None
             outputs = embedder.run(pixels)
-        yield functools.partial(_seen, photo, embedder, region, outputs, clock)
+        yield functools.partial(_seen, embedder, region, outputs, colours)
         if coming is not None:
             with clock.step("embed"):
                 pixels = coming.result()
 
 
-def _seen(photo: Photo, embedder: Embedder, region: Region, outputs: Outputs, clock: Stopwatch) -> Seen:
-    embeddings = embedder.read([outputs])
+def _colours(photo: Photo, region: Region, clock: Stopwatch) -> tuple[Colour, ...]:
     with clock.step("colours"):
-        colours = colours_of(photo, region.box)
-    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], colours)
+        return colours_of(photo, region.box)
+
+
+def _seen(embedder: Embedder, region: Region, outputs: Outputs, colours: Coming[tuple[Colour, ...]]) -> Seen:
+    embeddings = embedder.read([outputs])
+    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], colours.result())
 
 
 def _regions(photo: Photo, detector: Detector, box: Box | None, options: Options) -> tuple[Region, ...]:
