@@ -1,8 +1,8 @@
 """What a search answers, and the records that its steps hand to each other.
 
 ``SearchResult -> FoundObject -> Section -> Match``; every match carries a `Why`. `Neighbour`, `Understanding`, `Query`
-and `Candidate` are what flows between understanding, the sources and the blend; of the first and the last an answer takes a
-hundred, and named tuples are made three times as fast as frozen dataclasses.
+and `Candidate` are what flows between understanding, the sources and the blend. An answer takes a hundred neighbours
+and candidates: they are named tuples, which are made three times as fast as frozen dataclasses.
 """
 
 from __future__ import annotations

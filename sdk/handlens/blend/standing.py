@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, lru_cache
+from typing import Any
 
 from handlens.blend.curves import Linear
 from handlens.blend.policy import Policy
@@ -80,7 +81,7 @@ def standings(
     strange = {source: 1.0 - (1.0 - policy.other_type.get(source, 1.0)) * confidence for source in sources}
     curves = {source: policy.curves.get(source, _AS_IT_IS) for source in sources}
     factor, language, refusal = _aging(policy, ask.as_of), _languages(policy, ask), _refusals(policy, ask)
-    found = []
+    found: list[tuple[tuple[Any, ...], Standing]] = []
     for one in candidates:
         item, source = one.item, one.source
         value = curves[source](one.score)
