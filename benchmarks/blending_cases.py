@@ -146,6 +146,8 @@ class Pipeline:
             (items[int(one)], 1.0 - float(distance)) for one, distance in zip(near.ids, near.distances, strict=True)
         )
         found = (
-            Neighbour(key, item, likeness, box) for (key, item, box), likeness in pairs if item.item_id != left_out
+            Neighbour(part.item_key, part.item, likeness, part.box)
+            for part, likeness in pairs
+            if part.item.item_id != left_out
         )
         return tuple(found)[:NEIGHBOURS]
