@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from handlens.answering.beside import AtOnce, Beside, Coming, Done, processors, shared
+from handlens.answering.beside import AtOnce, Beside, Coming, Done, processors
 from handlens.answering.clock import Stopwatch
 from handlens.options import Options
 from handlens.results import Colour, Region
 from handlens.understand import choose_regions, colours_of
-from handlens.vision.detector import Detector, Share
+from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder, Outputs
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def look_each(
     few pieces: waking a thread takes as long as cutting out an object.
     """
     with clock.step("detect"):
-        regions = _regions(photo, eyes.detector, box, options, functools.partial(shared, beside))
+        regions = _regions(photo, eyes.detector, box, options)
     task = _Task(photo, functools.partial(eyes.embedder.cut, photo, margin=options.crop_margin), clock)
     if not eyes.halves:
         yield from _by_turns(task, eyes.embedder, regions, beside)
@@ -162,12 +162,10 @@ def _seen(
     return tuple(Seen(region, vector, labels, shades) for region, vector, labels, shades in rows)
 
 
-def _regions(
-    photo: Photo, detector: Detector, box: Box | None, options: Options, share: Share = map
-) -> tuple[Region, ...]:
+def _regions(photo: Photo, detector: Detector, box: Box | None, options: Options) -> tuple[Region, ...]:
     if box is not None:
         return (Region(box, "user", is_main=True),)
-    detections = detector.detect(photo, min_score=options.min_detection_score, share=share)
+    detections = detector.detect(photo, min_score=options.min_detection_score)
     return choose_regions(
         [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects
     )
