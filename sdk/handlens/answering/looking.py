@@ -126,12 +126,13 @@ class _Task:
 
 def _by_turns(task: _Task, embedder: Embedder, regions: Sequence[Region], beside: Beside) -> Iterator[Look]:
     """The caller's thread runs the network; what it needs next, and the colours, are made beside."""
-    cuts: list[NDArray[np.uint8]] = []
+    with task.clock.step("embed"):
+        cuts = [task.cut(regions[0].box)]
     for at in range(0, len(regions), 2):
         group = regions[at : at + 2]
         coming = beside.submit(task.ahead, regions[at + 1 : at + 3], group)
         with task.clock.step("embed"):
-            outputs = [embedder.run(cuts[-1] if cuts else task.cut(group[0].box))]
+            outputs = [embedder.run(cuts[-1])]
             cuts, colours = coming.result()
             outputs += [embedder.run(cuts[0]) for _ in group[1:]]
         yield functools.partial(_seen, embedder, group, outputs, Done(([], colours)))
@@ -144,8 +145,8 @@ def _in_pairs(
     mine, others = halves
     for at in range(0, len(regions), 2):
         group = regions[at : at + 2]
-        coming = beside.submit(task.other, others, group)
         with task.clock.step("embed"):
+            coming = beside.submit(task.other, others, group)
             outputs = [mine.run(task.cut(group[0].box))]
         yield functools.partial(_seen, reader, group, outputs, coming)
 
