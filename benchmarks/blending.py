@@ -123,24 +123,31 @@ def _interval(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def fitted(cases: Sequence[Case]) -> dict[str, object]:
+def fitted(cases: Sequence[Case], policy: Policy) -> dict[str, object]:
     """Platt's logistic curve of each source, by Newton's method on the catalogue's photographs, and how true it is."""
     report: dict[str, object] = {}
-    for source in ("visual", "annotation"):
+    for source in ("visual", "object", "annotation"):
         offers = [(one.score, case.about(one.item) > 0, case.is_query) for case in cases for one in case.candidates
                   if one.source == source]  # fmt: skip
         scores, hits, is_query = (np.array(column, dtype=float) for column in zip(*offers, strict=True))
         slope, offset = _logistic(scores[is_query == 0], hits[is_query == 0])
-        asked = 1.0 / (1.0 + np.exp(-(slope * scores[is_query == 1] + offset)))
-        bins = np.minimum((asked * 10).astype(int), 9)
-        gaps = [(bins == one).mean() * abs(asked[bins == one].mean() - hits[is_query == 1][bins == one].mean())
-                for one in set(bins)]  # fmt: skip
+        asked, is_hit = scores[is_query == 1], hits[is_query == 1]
+        shipped = np.array([policy.curves[source](score) for score in asked])
         report[source] = {
             "midpoint": round(float(-offset / slope), 3),
             "slope": round(float(slope), 2),
-            "ece_on_queries": round(float(sum(gaps)), 4),
+            "ece_on_queries": _calibration_error(1.0 / (1.0 + np.exp(-(slope * asked + offset))), is_hit),
+            "ece_on_queries_as_shipped": _calibration_error(shipped, is_hit),
+            "offers": [int((is_query == 0).sum()), int((is_query == 1).sum())],
+            "about_the_thing": [round(float(hits[is_query == asking].mean()), 4) for asking in (0, 1)],
         }
     return report
+
+
+def _calibration_error(chances: np.ndarray, hits: np.ndarray) -> float:
+    bins = np.minimum((chances * 10).astype(int), 9)
+    gaps = [(bins == one).mean() * abs(chances[bins == one].mean() - hits[bins == one].mean()) for one in set(bins)]
+    return round(float(sum(gaps)), 4)
 
 
 def _logistic(scores: np.ndarray, hits: np.ndarray) -> np.ndarray:
@@ -219,7 +226,7 @@ def main() -> None:
     figures: dict[str, object] = {"machine": machine(), "photos": {name: len(rows) for name, rows in groups.items()}}
     figures |= {"methods": report, "policy": policy.version}
     if options.fit:
-        figures["curves"] = fitted(cases)
+        figures["curves"] = fitted(cases, policy)
         print(json.dumps(figures["curves"]))
     if options.images is not None:
         plot(report, options.images)
