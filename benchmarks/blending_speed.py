@@ -73,7 +73,7 @@ def steps_of(candidates: list[Candidate], understanding: Understanding, policy: 
 
     def seat() -> None:
         for one in ranked:
-            one.beside = one.mask = None
+            one.beside = None
         seats = Seats(rows, LIMIT, policy.diversity)
         seats.deal(hamilton([rule.share for rule in rules], LIMIT))
         seats.deal([LIMIT] * len(rules))

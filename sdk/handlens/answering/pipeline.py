@@ -231,11 +231,12 @@ def _detection(region: Region) -> tuple[str, float] | None:
 def _by_one_key(candidates: list[Candidate]) -> list[Candidate]:
     """The candidates, each item by the smallest of its keys: an item that two packs hold has two, and is one."""
     keys: dict[str, int] = {}
+    has_others = False
     for one in candidates:
-        keys[one.item.item_id] = min(one.item_key, keys.get(one.item.item_id, one.item_key))
-    return [
-        one
-        if one.item_key == keys[one.item.item_id]
-        else Candidate(keys[one.item.item_id], one.item, one.source, one.score, one.reason)
-        for one in candidates
-    ]
+        key = keys.setdefault(one.item.item_id, one.item_key)
+        if key != one.item_key:
+            has_others = True
+            keys[one.item.item_id] = min(key, one.item_key)
+    if not has_others:
+        return candidates
+    return [one._replace(item_key=keys[one.item.item_id]) for one in candidates]
