@@ -194,10 +194,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--images", type=Path, help="draw the plots into this folder (needs matplotlib)")
     parser.add_argument("--fit", action="store_true", help="fit the curves of the policy's scores")
+    parser.add_argument("--photos", type=int, help="photographs of the catalogue that are asked; all without it")
     parser.add_argument("--device", type=Path, help="a device with the demo installed; one is made without it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        cases = list(collect(options.device or make_device(Path(folder), threads=2)))
+        cases = list(collect(options.device or make_device(Path(folder), threads=2), photos=options.photos))
     catalogue = catalogue_of()
     policy = Policy.from_json((ROOT / "models" / "policy.json").read_bytes())
     former = Policy.from_json((ROOT / "tests" / "sdk" / "policies" / "format-1.json").read_bytes())

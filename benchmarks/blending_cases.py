@@ -90,8 +90,8 @@ def catalogue_of() -> list[Item]:
     return [Item.from_dict(json.loads(line)) for line in lines]
 
 
-def collect(device: Path, *, threads: int = 2) -> Iterator[Case]:
-    """The cases, queries first."""
+def collect(device: Path, *, threads: int = 2, photos: int | None = None) -> Iterator[Case]:
+    """The cases, queries first, then the first `photos` of the catalogue's photographs, or all of them."""
     with Store.open(device) as store:
         pipeline = Pipeline(store, threads)
         folder = ROOT / "demo" / "queries"
@@ -100,9 +100,7 @@ def collect(device: Path, *, threads: int = 2) -> Iterator[Case]:
             understanding, candidates = pipeline.ask(folder / query["image"], "")
             tags = tuple(query["expect_tags"])
             yield Case(query["image"], True, query["expect_type"], tags, "", understanding, candidates)
-        for item in catalogue_of():
-            if item.image is None:
-                continue
+        for item in [item for item in catalogue_of() if item.image is not None][:photos]:
             understanding, candidates = pipeline.ask(ROOT / "demo" / "catalog" / item.image, item.item_id)
             tags = tuple(
                 sorted((tag for tag, w in item.annotations.items() if w >= 0.8), key=item.annotations.get)[::-1]
