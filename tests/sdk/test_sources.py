@@ -145,7 +145,7 @@ def test_similarities_outside_zero_to_one_are_brought_inside(store):
 
 def test_scenes_that_contain_the_object_are_offered_by_that_part(store):
     (whole,) = neighbours(store, photo_orange=0.5)
-    part = replace(whole, similarity=0.8, box=PART)
+    part = whole._replace(similarity=0.8, box=PART)
     query = Query(understood(orange=0.8), (whole, part), 10, has_object=True)
     (only,) = ObjectSource().candidates(query)
     assert (only.score, only.reason) == (0.8, "contains a similar orange")
