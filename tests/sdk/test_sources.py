@@ -1,5 +1,6 @@
 """Sources: one suite for all of them, over a real catalogue, and what each does of its own."""
 
+
 import pytest
 from support.packs import state_header, upserts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -39,7 +39,8 @@ class Seen:
     colours: tuple[Colour, ...] = ()
 
 
-Look: TypeAlias = Callable[[], Seen]
+Look: TypeAlias = Callable[[], "tuple[Seen, ...]"]
+_Colours: TypeAlias = "list[tuple[Colour, ...]]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +51,7 @@ class Eyes:
 
     detector: Detector
     embedder: Embedder
-    halves: tuple[Embedder, ...] = ()
+    halves: tuple[Embedder, Embedder] | None = None
 
     @classmethod
     def open(cls, detector: Path, embedder: Path, options: Options) -> Eyes:
@@ -64,12 +65,8 @@ class Eyes:
         return cls(
             Detector.open(detector, threads=threads, runtime=options.runtime),
             open_one(threads=threads),
-            tuple(open_one(threads=threads // 2) for _ in range(2)) if has_halves else (),
+            (open_one(threads=threads // 2), open_one(threads=threads // 2)) if has_halves else None,
         )
-
-    def sides(self, objects: int) -> tuple[Embedder, ...]:
-        """The embedders that so many objects are given to by turns; the first one runs in the caller's thread."""
-        return self.halves if self.halves and objects > 1 else (self.embedder,)
 
 
 def look(
@@ -89,43 +86,80 @@ def look(
 def look_each(
     photo: Photo, eyes: Eyes, box: Box | None, options: Options, clock: Stopwatch, beside: Beside
 ) -> Iterator[Look]:
-    """As `look`, but object by object, each when the network has run on it.
+    """As `look`, but two objects after two, each pair when the network has run on it.
 
-    The caller's thread samples, detects and embeds; `beside` does half of the sampling, cuts out the further objects,
-    looks at the colours and, where the eyes have halves, embeds every other object. What comes reads the network's
-    outputs when it is called, which can be done beside as well.
+    What comes reads the network's outputs when it is called, which can be done `beside` as well. Work is handed over in
+    few pieces: waking a thread takes as long as cutting out an object.
     """
     with clock.step("detect"):
         regions = _regions(photo, eyes.detector, box, options, functools.partial(shared, beside))
-    sides = eyes.sides(len(regions))
-    if eyes.halves and len(sides) == 1:
-        beside = AtOnce()  # one object is embedded on all threads: what ran beside would only hold them up
-    cut = functools.partial(eyes.embedder.cut, photo, margin=options.crop_margin)
-    with clock.step("embed"):
-        cuts = [beside.submit(cut, region.box) for region in regions[1:]]
-        pixels = cut(regions[0].box)
-    for at in range(0, len(regions), len(sides)):
-        group = regions[at : at + len(sides)]
-        with clock.step("embed"):
-            others = [beside.submit(_run, side, cuts[at]) for side, _ in zip(sides[1:], group[1:], strict=False)]
-            colours = [beside.submit(_colours, photo, region, clock) for region in group]
-            outputs = sides[0].run(pixels if at == 0 else cuts[at - 1].result())
-        for region, run, shades in zip(group, [Done(outputs), *others], colours, strict=True):
-            yield functools.partial(_seen, eyes.embedder, region, run, shades)
+    task = _Task(photo, functools.partial(eyes.embedder.cut, photo, margin=options.crop_margin), clock)
+    if not eyes.halves:
+        yield from _by_turns(task, eyes.embedder, regions, beside)
+    elif len(regions) > 1:
+        yield from _in_pairs(task, eyes.embedder, eyes.halves, regions, beside)
+    else:  # it is embedded on all threads: what ran beside would only hold them up
+        yield from _by_turns(task, eyes.embedder, regions, AtOnce())
 
 
-def _run(embedder: Embedder, pixels: Coming[NDArray[np.uint8]]) -> Outputs:
-    return embedder.run(pixels.result())
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """What is done with the regions of one photo, in whichever thread."""
+
+    photo: Photo
+    cut: Callable[[Box], NDArray[np.uint8]]
+    clock: Stopwatch
+
+    def ahead(self, further: Sequence[Region], group: Sequence[Region]) -> tuple[list[NDArray[np.uint8]], _Colours]:
+        """The pixels of further objects, and the colours of those that the network runs on meanwhile."""
+        return [self.cut(region.box) for region in further], self.colours(group)
+
+    def other(self, embedder: Embedder, group: Sequence[Region]) -> tuple[list[Outputs], _Colours]:
+        """The network's outputs for the second of a pair, and the colours of both."""
+        return [embedder.run(self.cut(region.box)) for region in group[1:]], self.colours(group)
+
+    def colours(self, group: Sequence[Region]) -> _Colours:
+        """The colours of some objects."""
+        with self.clock.step("colours"):
+            return [colours_of(self.photo, region.box) for region in group]
 
 
-def _colours(photo: Photo, region: Region, clock: Stopwatch) -> tuple[Colour, ...]:
-    with clock.step("colours"):
-        return colours_of(photo, region.box)
+def _by_turns(task: _Task, embedder: Embedder, regions: Sequence[Region], beside: Beside) -> Iterator[Look]:
+    """The caller's thread runs the network; what it needs next, and the colours, are made beside."""
+    cuts: list[NDArray[np.uint8]] = []
+    for at in range(0, len(regions), 2):
+        group = regions[at : at + 2]
+        coming = beside.submit(task.ahead, regions[at + 1 : at + 3], group)
+        with task.clock.step("embed"):
+            outputs = [embedder.run(cuts[-1] if cuts else task.cut(group[0].box))]
+            cuts, colours = coming.result()
+            outputs += [embedder.run(cuts[0]) for _ in group[1:]]
+        yield functools.partial(_seen, embedder, group, outputs, Done(([], colours)))
 
 
-def _seen(embedder: Embedder, region: Region, outputs: Coming[Outputs], colours: Coming[tuple[Colour, ...]]) -> Seen:
-    embeddings = embedder.read([outputs.result()])
-    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], colours.result())
+def _in_pairs(
+    task: _Task, reader: Embedder, halves: tuple[Embedder, Embedder], regions: Sequence[Region], beside: Beside
+) -> Iterator[Look]:
+    """Both threads run the network, on an object each; the colours are seen beside."""
+    mine, others = halves
+    for at in range(0, len(regions), 2):
+        group = regions[at : at + 2]
+        coming = beside.submit(task.other, others, group)
+        with task.clock.step("embed"):
+            outputs = [mine.run(task.cut(group[0].box))]
+        yield functools.partial(_seen, reader, group, outputs, coming)
+
+
+def _seen(
+    embedder: Embedder,
+    group: Sequence[Region],
+    outputs: Sequence[Outputs],
+    coming: Coming[tuple[list[Outputs], _Colours]],
+) -> tuple[Seen, ...]:
+    others, colours = coming.result()
+    embeddings = embedder.read([*outputs, *others])
+    rows = zip(group, embeddings.vectors, embeddings.label_scores, colours, strict=True)
+    return tuple(Seen(region, vector, labels, shades) for region, vector, labels, shades in rows)
 
 
 def _regions(
