@@ -1,6 +1,5 @@
 """Sources: one suite for all of them, over a real catalogue, and what each does of its own."""
 
-
 import pytest
 from support.packs import state_header, upserts
 
