@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlens.feedback import Deed, feedback_events
 from handlens.geometry import Box
+from handlens.results import SearchResult
 from handlens.wire.event import Event
 from handlens_conversion.boxes.drawn import DrawnBox, EventRules, event_record, read_event, read_line
 from handlens_conversion.boxes.reasons import Reject, RejectReason
 
-EVENT = {
+EVENT: dict[str, Any] = {
     "at": "2026-01-01T10:00:00Z",
     "box": [0.1, 0.2, 0.5, 0.6],
     "device_id": "0f8fad5b-d9cb-469f-a165-708677289501",
@@ -35,25 +39,29 @@ def reason(changes: dict[str, Any], rules: EventRules | None = None) -> str:
     return found.reason.value
 
 
+def read_box(record: dict[str, Any]) -> DrawnBox:
+    found = read_event(record)
+    assert isinstance(found, DrawnBox), found
+    return found
+
+
 def test_an_exported_event_is_a_drawn_box() -> None:
     assert read_event(EVENT) == DrawnBox(
         EVENT["event_id"], EVENT["device_id"], "apple-1", (0.1, 0.2, 0.5, 0.6), "apple", 1767261600.0
     )
 
 
-def test_a_device_s_own_event_is_read_once_the_server_added_its_two_fields() -> None:
-    event = Event(
-        event_id=str(EVENT["event_id"]),
-        kind="box",
-        at="2026-01-01T10:00:00.25Z",
-        request_id="r",
-        release="demo-1",
-        item_id="apple-1",
-        box=Box(0.1, 0.2, 0.5, 0.6),
-    )
-    found = read_event(event.to_dict() | {"device_id": "d", "received_at": "2026-01-01T10:00:01Z"})
-    assert isinstance(found, DrawnBox)
-    assert (found.words, found.at) == (None, 1767261600.25)
+def test_what_feedback_keeps_is_read_once_the_server_added_its_two_fields() -> None:
+    result = SearchResult("r1", (640, 480), (), "2026-01-01T00:00:00Z", "p1", "exact", ("demo",))
+    deed = Deed(box=Box(0.1, 0.2, 0.5, 0.6), label="apple", pictured="apple-1")
+    (event,) = feedback_events(result, deed, space="e1", now=datetime(2026, 1, 1, 10, tzinfo=timezone.utc))
+    sent = Event.from_json(event.within("events").to_json())
+    exported = sent.to_dict() | {"device_id": EVENT["device_id"], "received_at": "2026-01-01T10:00:09Z"}
+    assert read_event(exported) == replace(read_box(EVENT), event_id=event.event_id)
+
+
+def test_a_box_on_a_photo_of_the_users_own_can_agree_with_nobodys() -> None:
+    assert reason({"item_id": None}) == "no-photo"
 
 
 @pytest.mark.parametrize(
