@@ -22,6 +22,7 @@ from handlens_conversion.pipeline import job
 from handlens_conversion.pipeline.boxes_report import Sheet, draw_report
 from handlens_conversion.pipeline.dataset import write_dataset
 from handlens_conversion.pipeline.datasheet import datasheet, to_markdown
+from handlens_conversion.pipeline.exports import java_cause
 from handlens_conversion.pipeline.job import JobInputs, JobRules
 from handlens_conversion.pipeline.opening import Pictures
 from handlens_conversion.pipeline.photo_work import ImageVotes, PhotoRecord
