@@ -12,8 +12,8 @@ Rules:
 
 ::
 
-    report = run_job(JobInputs(events=["events/"], photos="items.jsonl", root="catalogue"), out, JobRules(),
-    spark_options)
+    inputs = JobInputs(("events/",), "items.jsonl", "catalogue")
+    carried = carry(spark, inputs, JobRules(), look_at=Pictures("catalogue"))
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ import numpy as np
 
 from handlens.errors import TrainingDataError
 from handlens_conversion.boxes.drawn import DrawnBox, EventRules
+from handlens_conversion.boxes.mode_fit import ModeFitSettings, fit_modes
+from handlens_conversion.boxes.modes import DrawingMode
 from handlens_conversion.boxes.robots import RobotSettings
 from handlens_conversion.pipeline import carrying, exports
 from handlens_conversion.pipeline.carrying import EVENT, LISTED, TALLY, Summary
@@ -56,22 +58,30 @@ class JobInputs:
 
 @dataclass(frozen=True, slots=True)
 class JobRules:
-    """The settings of all steps; `max_bad` is the share of rows (or bytes of files) that may be no good, 0..1."""
+    """The settings of all steps.
+
+    `max_bad` is the share of rows (or bytes of files) that may be no good, 0..1. Ways of drawing are learned from
+    `sampled_photos` photos, or fewer when these have `sampled_boxes` boxes.
+    """
 
     events: EventRules = field(default_factory=EventRules)
     robots: RobotSettings = field(default_factory=RobotSettings)
     photo: PhotoRules = field(default_factory=PhotoRules)
     split: SplitRules = field(default_factory=SplitRules)
+    modes: ModeFitSettings = field(default_factory=ModeFitSettings)
+    sampled_photos: int = 1000
+    sampled_boxes: int = 30_000
     max_bad: float = 0.1
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What Spark found: `summary` of all rows, `finished` with a record a photo, `rows` of all photos' boxes."""
+    """What was found: `summary` of all rows, `finished` with a record a photo, `rows` of all boxes, learned `modes`."""
 
     summary: Summary
     finished: DataFrame
     rows: DataFrame
+    modes: tuple[DrawingMode, ...]
 
 
 def carry(
@@ -104,7 +114,9 @@ def carry(
     check_share(read, export, rules.max_bad)
     with showing(spark, "judging users", shown=progress):
         marked = _marked(rows, rules)
-    finish = partial(carrying.finish_photos, rules=rules.photo, look_at=look_at, image_votes=image_votes)
+    with showing(spark, "learning how people draw", shown=progress):
+        modes = _learned_modes(rows, marked, rules)
+    finish = partial(carrying.finish_photos, rules=rules.photo, look_at=look_at, modes=modes, image_votes=image_votes)
     finished = marked.mapInArrow(finish, exports.ddl(carrying.RECORDS)).persist(StorageLevel.DISK_ONLY)
     with showing(spark, "finding objects", shown=progress):
         lines = [row.told for row in finished.filter(finished.kind == TALLY).select("told").collect()]
@@ -116,7 +128,7 @@ def carry(
             f"no object was drawn by {rules.photo.consensus.min_users} users: {_most(summary.tally)} "
             f"(of {summary.tally.rows} rows); give more events, or lower --min-users"
         )
-    return Carried(summary, finished, rows)
+    return Carried(summary, finished, rows, modes)
 
 
 def records_of(finished: DataFrame) -> Iterator[PhotoRecord]:
@@ -215,6 +227,25 @@ def _marked(rows: DataFrame, rules: JobRules) -> DataFrame:
     marks = rows.join(F.broadcast(_robots(theirs, rules)), rows.user == F.col("robot_user"), "left")
     caps = _caps(theirs.filter(F.col("boxes") > cap), cap)
     return marks.join(F.broadcast(caps), rows.user == F.col("cap_user"), "left").drop("cap_user")
+
+
+def _learned_modes(rows: DataFrame, marked: DataFrame, rules: JobRules) -> tuple[DrawingMode, ...]:
+    """The ways of drawing, from a sample of photos that is the same on every cluster."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    drawn = rows.filter((rows.kind == EVENT) & ~rows.again).groupBy("photo").agg(F.count("*").alias("boxes"))
+    enough = drawn.filter(F.col("boxes") >= rules.modes.min_users)
+    chosen = enough.orderBy(F.xxhash64("photo"), "photo").limit(rules.sampled_photos).select("photo")
+    sampled = marked.join(F.broadcast(chosen), "photo", "left_semi")
+    cleaned = sampled.mapInArrow(partial(carrying.clean_photos, rules=rules.photo), exports.ddl(carrying.SAMPLES))
+    photos: list[list[DrawnBox]] = []
+    boxes = 0
+    for row in cleaned.orderBy("photo").toLocalIterator():
+        photos.append(carrying.cleaned_boxes(row.photo, row.told))
+        boxes += len(photos[-1])
+        if boxes > rules.sampled_boxes:
+            break
+    return fit_modes(photos, rules.modes, rules.photo.consensus)
 
 
 def _robots(theirs: DataFrame, rules: JobRules) -> DataFrame:

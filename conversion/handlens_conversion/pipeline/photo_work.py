@@ -24,6 +24,7 @@ from handlens_conversion.boxes.cleaning import CleaningSettings, clean_photo
 from handlens_conversion.boxes.consensus import ConsensusObject, ConsensusSettings, find_objects
 from handlens_conversion.boxes.drawn import DrawnBox, Edges
 from handlens_conversion.boxes.labels import LabelSettings, vote
+from handlens_conversion.boxes.modes import CAREFUL, DrawingMode
 from handlens_conversion.boxes.reasons import Reject, RejectReason
 from handlens_conversion.pipeline.look import Look
 from handlens_conversion.pipeline.photo_rows import ListedPhoto
@@ -92,11 +93,13 @@ def work_on(
     rules: PhotoRules,
     *,
     look_at: LookAt,
+    modes: Sequence[DrawingMode] = (CAREFUL,),
     image_votes: ImageVotes | None = None,
 ) -> tuple[PhotoRecord | None, int, tuple[Reject, ...]]:
     """The record of one photo (None without objects), how many boxes were used, and a reject for each other one.
 
-    `image_votes` tells what the picture shows in each of some boxes, as words with weights 0..1.
+    `modes` are the ways of drawing that are known. `image_votes` tells what the picture shows in each of some boxes, as
+    words with weights 0..1.
     """
     cleaned = clean_photo(boxes, rules.cleaning)
     rejects = cleaned.rejects
@@ -106,7 +109,7 @@ def work_on(
     if isinstance(seen, RejectReason):
         lost = tuple(Reject(seen, f"photo {listed.photo}: {listed.image}") for _ in cleaned.kept)
         return None, 0, rejects + lost
-    found = find_objects(cleaned.kept, rules.consensus)
+    found = find_objects(cleaned.kept, rules.consensus, modes=modes)
     if not found:
         return None, len(cleaned.kept), rejects
     seen_in = None if image_votes is None else image_votes(listed, [one.box for one in found])

@@ -114,7 +114,7 @@ def _write(
         info = {"description": "Objects that several users drew boxes on, merged by handlens-convert boxes"}
         figures = write_dataset(partial, records, sides, labels=labels, info=info)
         drawn = job.users_boxes(carried.rows, shown, most=options.boxes_shown)
-    sheet = datasheet(carried.summary, figures, rules)
+    sheet = datasheet(carried.summary, figures, rules, carried.modes)
     write_whole(partial / "datasheet.json", (json.dumps(sheet, indent=1, ensure_ascii=False) + "\n").encode())
     write_whole(partial / "DATASHEET.md", to_markdown(sheet).encode())
     sheets = _sheets([kept[photo] for photo in shown], drawn, Pictures(inputs.root, options.unseen), options.detector)

@@ -146,8 +146,8 @@ def _fewer_words(scratch: Path) -> Iterator[None]:
     """Keep the greetings of Spark's start from the terminal: its log settings lie in a file that Java is told of."""
     settings = scratch / "log4j2.properties"
     settings.write_text(
-        "rootLogger.level = error\nlogger.repl.name = org.apache.spark.repl.Main\nlogger.repl.level = error\n"
-        "rootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\n"
+        "rootLogger.level = error\nrootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\n"
+        "logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer\nlogger.gateway.level = error\n"
         "appender.console.name = console\nappender.console.target = SYSTEM_ERR\n"
         "appender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n",
         "utf-8",
