@@ -1,4 +1,4 @@
-"""The command line: ``handlens-convert {models build,train head,fit understanding,evaluate,calibration make,boxes}``.
+"""The command line: ``handlens-convert {models build,train head,fit understanding,evaluate,calibration make,...}``.
 
 Figures go to standard output, progress to standard error. Exit code 0 means done, 1 that it could not be done (one line
 says why and what to do), 2 that the command was not understood.
@@ -20,6 +20,7 @@ import click
 from handlens import __version__
 from handlens.console import ErrorGroup
 from handlens.errors import ModelError
+from handlens_conversion.boxes.console import simulate
 from handlens_conversion.packages import default_cache
 from handlens_conversion.pipeline.command import boxes
 
@@ -57,6 +58,7 @@ def main() -> None:
 
 
 main.add_command(boxes)
+main.add_command(simulate)
 
 
 @main.group(cls=ErrorGroup)
