@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.drawn_boxes import Export, drawn_on, events_of, lines_of, make_photos
@@ -20,9 +22,17 @@ from support.paths import ROOT
 from support.plain_job import plain_job
 from support.spark import running_cluster, spark_or_skip
 
+from handlens.errors import TrainingDataError
 from handlens_conversion.boxes.cleaning import CleaningSettings
+from handlens_conversion.boxes.consensus import ConsensusSettings
+from handlens_conversion.boxes.reasons import RejectReason
 from handlens_conversion.boxes.robots import RobotSettings
+from handlens_conversion.pipeline.opening import Pictures
 from handlens_conversion.pipeline.photo_rows import ListedPhoto, read_photo_row
+from handlens_conversion.pipeline.photo_work import PhotoRules
+
+pytest.importorskip("pyarrow", reason="rows travel as Arrow batches")
+from handlens_conversion.pipeline.job import JobRules, records_of
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("spark")]
 JSON = ["--json", "--quiet"]
@@ -97,36 +107,101 @@ def alone(export: Export, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return made(export, tmp_path_factory.mktemp("alone"), "--master", "local[1]")
 
 
-def test_the_objects_and_counts_are_those_of_plain_lists(export: Export, tmp_path: Path) -> None:
-    from handlens_conversion.pipeline.job import JobInputs, JobRules, carry, records_of
-    from handlens_conversion.pipeline.opening import Pictures
-    from handlens_conversion.pipeline.photo_work import PhotoRules
+@pytest.fixture(scope="module")
+def session(spark: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Spark for all tests that need no process of their own."""
     from handlens_conversion.pipeline.session import SparkOptions, open_session
 
+    with open_session(SparkOptions(scratch=tmp_path_factory.mktemp("scratch"), master="local[2]")) as opened:
+        yield opened
+
+
+def carried(session: Any, export: Export, rules: JobRules, *, events: Path | None = None) -> Any:
+    from handlens_conversion.pipeline.job import JobInputs, carry
+
+    inputs = JobInputs((str(events or export.events),), str(export.photos), str(export.folder))
+    return carry(session, inputs, rules, look_at=Pictures(str(export.folder)))
+
+
+def test_the_objects_and_counts_are_those_of_plain_lists(session: Any, export: Export) -> None:
     # Caps that this small export reaches.
-    cleaning = CleaningSettings(per_user=30, per_user_photo=3, per_photo=20)
+    cleaning = CleaningSettings(per_user=12, per_user_photo=3, per_photo=12)
     rules = JobRules(photo=PhotoRules(cleaning=cleaning), robots=RobotSettings(min_boxes=40), max_bad=0.5)
     listed: dict[str, ListedPhoto] = {}
     for line in export.photos.read_bytes().splitlines():
         photo = read_photo_row(line)
         assert photo is not None
         listed[photo.photo] = photo
-    pictures = Pictures(str(export.folder))
     lines = [line for line in export.events.read_bytes().splitlines() if line.strip()]
-    records, left, used = plain_job(lines, listed, rules, pictures)
-    with open_session(SparkOptions(scratch=tmp_path / "scratch", master="local[2]")) as session:
-        inputs = JobInputs((str(export.events),), str(export.photos), str(export.folder))
-        carried = carry(session, inputs, rules, look_at=pictures)
-        found = list(records_of(carried.finished))
-    assert found == records
+    records, left, used = plain_job(lines, listed, rules, Pictures(str(export.folder)))
+    found = carried(session, export, rules)
+    assert list(records_of(found.finished)) == records
     assert len(records) == 21
-    assert {reason: count for reason, count in carried.summary.tally.counts.items() if count} == left
-    assert carried.summary.used == used
-    assert carried.summary.tally.rows == len(lines) == used + left.total()
+    assert {reason: count for reason, count in found.summary.tally.counts.items() if count} == left
+    assert found.summary.used == used
+    assert found.summary.tally.rows == len(lines) == used + left.total()
     assert {reason.value for reason in left} >= {
         "seen-before", "robot", "over-user-cap", "unknown-photo", "missing-photo", "corrupt-photo", "not-unicode",
         "not-json", "unknown-format", "inverted",
     }  # fmt: skip
+
+
+def test_broken_files_are_told_and_what_is_good_of_them_is_used(session: Any, export: Export, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    photos = [json.loads(line)["item_id"] for line in export.photos.read_text().splitlines()][2:8]
+    events, folder = events_of(drawn_on(photos, users=6)), tmp_path / "events"
+    folder.mkdir()
+    third = len(events) // 3
+    pq.write_table(pa.Table.from_pylist(events[:third]), folder / "whole.parquet")
+    (folder / "whole.jsonl").write_bytes(lines_of(events[third : 2 * third]))
+    packed = gzip.compress(lines_of(events[2 * third :]))
+    (folder / "torn.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    (folder / "torn.parquet").write_bytes((folder / "whole.parquet").read_bytes()[:-100])
+    (folder / "empty.jsonl.gz").write_bytes(b"")
+    (folder / "_SUCCESS").write_bytes(b"")
+    tally = carried(session, export, JobRules(max_bad=0.9), events=folder).summary.tally
+    told = [sample.split(":")[0] for sample in tally.samples(RejectReason.BROKEN_FILE)]
+    assert told == ["empty.jsonl.gz", "torn.jsonl.gz", "torn.parquet"]
+    assert 2 * third + 3 <= tally.rows < len(events) + 3
+    with pytest.raises(TrainingDataError, match=r"--max-bad.*broken-file"):
+        carried(session, export, JobRules(), events=folder)
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        (b"", "the export is empty"),
+        (b"\n\n", "the export is empty"),
+        (b'{"format":2}\n' * 50, "unknown-format"),
+        (("not UTF-8\n" * 50).encode("utf-16"), "not-unicode"),
+        (None, "holds no events"),
+    ],
+)
+def test_an_export_of_no_use_is_refused_by_what_is_wrong(
+    session: Any, export: Export, tmp_path: Path, events: bytes | None, told: str
+) -> None:
+    path = tmp_path / "events.jsonl"
+    if events is not None:
+        path.write_bytes(events)
+    with pytest.raises(TrainingDataError, match=told):
+        carried(session, export, JobRules(), events=path)
+
+
+def test_photos_that_too_few_users_drew_on_are_told(session: Any, export: Export) -> None:
+    rules = JobRules(photo=PhotoRules(consensus=ConsensusSettings(min_users=99)), max_bad=0.5)
+    with pytest.raises(TrainingDataError, match="--min-users"):
+        carried(session, export, rules)
+
+
+def test_a_list_that_is_no_list_of_photos_is_refused(session: Any, export: Export, tmp_path: Path) -> None:
+    wrong = Export(tmp_path)
+    with pytest.raises(TrainingDataError, match=r"photos\.jsonl"):
+        carried(session, wrong, JobRules(), events=export.events)
+    wrong.photos.write_text('{"image": 3}\n')
+    with pytest.raises(TrainingDataError, match="are no photos"):
+        carried(session, wrong, JobRules(), events=export.events)
 
 
 def test_two_cores_and_another_order_give_the_same_bytes(
@@ -175,61 +250,6 @@ def test_a_run_stopped_in_the_middle_leaves_nothing_that_looks_whole_and_the_nex
     assert list(tmp_path.glob(".partial-*"))
     assert content(made(export, tmp_path, "--master", "local[2]")) == content(alone)
     assert not list(tmp_path.glob(".partial-*"))
-
-
-def test_broken_files_are_told_and_what_is_good_of_them_is_used(export: Export, tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    import pyarrow.parquet as pq
-
-    photos = [json.loads(line)["item_id"] for line in export.photos.read_text().splitlines()][2:8]
-    events, folder = events_of(drawn_on(photos, users=6)), tmp_path / "events"
-    folder.mkdir()
-    third = len(events) // 3
-    pq.write_table(pa.Table.from_pylist(events[:third]), folder / "whole.parquet")
-    (folder / "whole.jsonl").write_bytes(lines_of(events[third : 2 * third]))
-    packed = gzip.compress(lines_of(events[2 * third :]))
-    (folder / "torn.jsonl.gz").write_bytes(packed[: len(packed) // 2])
-    (folder / "torn.parquet").write_bytes((folder / "whole.parquet").read_bytes()[:-100])
-    (folder / "empty.jsonl.gz").write_bytes(b"")
-    (folder / "_SUCCESS").write_bytes(b"")
-    run = made(export, tmp_path / "out", "--master", "local[2]", "--max-bad", 0.9, events=folder)
-    told = run["datasheet"]["left_out"]["broken-file"]  # type: ignore[index]
-    assert told["count"] == 3
-    assert [sample.split(":")[0] for sample in told["samples"]] == ["empty.jsonl.gz", "torn.jsonl.gz", "torn.parquet"]
-    rows = run["datasheet"]["rows"]["read"]  # type: ignore[index]
-    assert 2 * third + 3 < rows < len(events) + 3
-    assert "--max-bad" in error_of(export, tmp_path / "refused", "--master", "local[2]", events=folder)
-
-
-@pytest.mark.parametrize(
-    ("events", "told"),
-    [
-        (b"", "the export is empty"),
-        (b"\n\n", "the export is empty"),
-        (b'{"format":2}\n' * 50, "unknown-format"),
-        ("not JSON\n" * 50, "not-json"),
-        (None, "holds no events"),
-    ],
-)
-def test_an_export_of_no_use_is_refused_by_what_is_wrong(
-    export: Export, tmp_path: Path, events: bytes | None, told: str
-) -> None:
-    path = tmp_path / "events.jsonl"
-    if events is not None:
-        path.write_bytes(events.encode("utf-16") if isinstance(events, str) else events)
-    assert told in error_of(export, tmp_path / "out", "--master", "local[1]", events=path)
-
-
-def test_photos_that_nobody_drew_on_enough_are_told(export: Export, tmp_path: Path) -> None:
-    assert "--min-users" in error_of(export, tmp_path, "--master", "local[1]", "--min-users", 99)
-
-
-def test_a_list_that_is_no_list_of_photos_is_refused(export: Export, tmp_path: Path) -> None:
-    (tmp_path / "photos.jsonl").write_text('{"image": 3}\n')
-    wrong = Export(tmp_path)
-    assert "are no photos" in error_of(wrong, tmp_path / "out", "--master", "local[1]", events=export.events)
-    (tmp_path / "photos.jsonl").unlink()
-    assert "photos.jsonl" in error_of(wrong, tmp_path / "out", "--master", "local[1]", events=export.events)
 
 
 def test_a_master_that_is_not_there_is_named(export: Export, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from handlens_conversion.pipeline.carrying import EVENT, LISTED, TALLY, Summary
 from handlens_conversion.pipeline.groups import SplitRules, near_duplicates, split
 from handlens_conversion.pipeline.photo_work import ImageVotes, LookAt, PhotoRecord, PhotoRules
 from handlens_conversion.pipeline.progress import showing
+from handlens_conversion.pipeline.session import map_batches
 from handlens_conversion.pipeline.tally import Tally
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def carry(
     with showing(spark, "learning how people draw", shown=progress):
         modes = _learned_modes(rows, marked, rules)
     finish = partial(carrying.finish_photos, rules=rules.photo, look_at=look_at, modes=modes, image_votes=image_votes)
-    finished = marked.mapInArrow(finish, exports.ddl(carrying.RECORDS)).persist(StorageLevel.DISK_ONLY)
+    finished = map_batches(marked, finish, exports.ddl(carrying.RECORDS)).persist(StorageLevel.DISK_ONLY)
     with showing(spark, "finding objects", shown=progress):
         lines = [row.told for row in finished.filter(finished.kind == TALLY).select("told").collect()]
     summary = Summary.sum(lines)
@@ -190,7 +191,7 @@ def _partitions(spark: SparkSession, export: exports.Export) -> int:
 def _listed(spark: SparkSession, path: str) -> DataFrame:
     try:
         lines = exports.lines_of(spark, [path])
-        return lines.mapInArrow(carrying.read_list, exports.rows_schema())
+        return map_batches(lines, carrying.read_list, exports.rows_schema())
     except Exception as error:
         raise TrainingDataError(f"the list of photos {path} cannot be read: {exports.java_cause(error)}") from error
 
@@ -237,7 +238,7 @@ def _learned_modes(rows: DataFrame, marked: DataFrame, rules: JobRules) -> tuple
     enough = drawn.filter(F.col("boxes") >= rules.modes.min_users)
     chosen = enough.orderBy(F.xxhash64("photo"), "photo").limit(rules.sampled_photos).select("photo")
     sampled = marked.join(F.broadcast(chosen), "photo", "left_semi")
-    cleaned = sampled.mapInArrow(partial(carrying.clean_photos, rules=rules.photo), exports.ddl(carrying.SAMPLES))
+    cleaned = map_batches(sampled, partial(carrying.clean_photos, rules=rules.photo), exports.ddl(carrying.SAMPLES))
     photos: list[list[DrawnBox]] = []
     boxes = 0
     for row in cleaned.orderBy("photo").toLocalIterator():
@@ -252,7 +253,7 @@ def _robots(theirs: DataFrame, rules: JobRules) -> DataFrame:
     judge = partial(carrying.robots_among, settings=rules.robots)
     judged = theirs.filter(theirs.boxes >= rules.robots.min_boxes)
     counts = _counts(judged, "hour", "hours").join(_counts(judged, "shape", "shapes"), "user")
-    return counts.mapInArrow(judge, exports.ddl(carrying.ROBOTS))
+    return map_batches(counts, judge, exports.ddl(carrying.ROBOTS))
 
 
 def _counts(theirs: DataFrame, key: str, name: str) -> DataFrame:

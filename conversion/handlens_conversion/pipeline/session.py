@@ -23,20 +23,20 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import handlens
 import handlens_conversion
 from handlens.errors import TrainingDataError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["SparkOptions", "open_session", "require_java"]
+__all__ = ["SparkOptions", "map_batches", "open_session", "require_java"]
 
 _MIN_JAVA = 17
 _INSTALL = "install Java 17 or newer (Debian, Ubuntu: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to one"
@@ -63,6 +63,13 @@ class SparkOptions:
     def is_local(self) -> bool:
         """Whether everything runs on this machine, in one JVM."""
         return self.master.startswith("local")
+
+
+def map_batches(frame: DataFrame, function: Callable[[Any], Any], schema: str) -> DataFrame:
+    """``mapInArrow`` without pyspark's warning of pandas from 3 on: no row of this job passes through pandas."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+        return frame.mapInArrow(function, schema)
 
 
 def require_java() -> None:
@@ -156,10 +163,7 @@ def _fewer_words(scratch: Path) -> Iterator[None]:
     if before is None:
         os.environ["SPARK_CONF_DIR"] = str(scratch)
     try:
-        with warnings.catch_warnings():
-            # pyspark warns of every pandas from 3 on; no row of this job passes through pandas.
-            warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
-            yield
+        yield
     finally:
         if before is None:
             os.environ.pop("SPARK_CONF_DIR", None)
