@@ -71,7 +71,7 @@ def started(export: Export, out: Path, *arguments: object, events: Path | None =
     paths = os.pathsep.join(str(ROOT / name) for name in ("sdk", "conversion"))
     command = ["-m", "handlens_conversion", "boxes", events or export.events, "--photos", export.photos, "--out", out]
     return subprocess.Popen(
-        [sys.executable, *map(str, (*command, "--sheets", 2, *JSON, *arguments))],
+        [sys.executable, *map(str, (*command, "--sheets", 2, "--max-bad", 0.5, *JSON, *arguments))],
         env={**os.environ, "PYTHONPATH": paths, "PYSPARK_PYTHON": sys.executable},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
