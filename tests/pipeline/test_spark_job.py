@@ -26,13 +26,13 @@ from handlens.errors import TrainingDataError
 from handlens_conversion.boxes.cleaning import CleaningSettings
 from handlens_conversion.boxes.consensus import ConsensusSettings
 from handlens_conversion.boxes.reasons import RejectReason
-from handlens_conversion.boxes.robots import RobotSettings
+from handlens_conversion.boxes.robots import RobotSettings, hour_of, shape_of
 from handlens_conversion.pipeline.opening import Pictures
 from handlens_conversion.pipeline.photo_rows import ListedPhoto, read_photo_row
 from handlens_conversion.pipeline.photo_work import PhotoRules
 
 pytest.importorskip("pyarrow", reason="rows travel as Arrow batches")
-from handlens_conversion.pipeline.job import JobRules, records_of
+from handlens_conversion.pipeline.job import HOUR, SHAPE, JobRules, records_of
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("spark")]
 JSON = ["--json", "--quiet"]
@@ -144,6 +144,16 @@ def test_the_objects_and_counts_are_those_of_plain_lists(session: Any, export: E
         "seen-before", "robot", "over-user-cap", "unknown-photo", "missing-photo", "corrupt-photo", "not-unicode",
         "not-json", "unknown-format", "inverted",
     }  # fmt: skip
+
+
+def test_spark_counts_hours_and_shapes_as_the_pure_functions_do(session: Any) -> None:
+    chance = random.Random(5)
+    sides = [0.0, 0.0625, 0.1875, 0.4375, 0.9375, 1.0, *(chance.random() for _ in range(40))]
+    times = [0.0, 3599.999, 3600.0, 1_700_000_000.5]
+    rows = [(chance.choice(times), *(chance.choice(sides) for _ in range(4))) for _ in range(500)]
+    frame = session.createDataFrame(rows, "at double, x_min double, y_min double, x_max double, y_max double")
+    counted = frame.selectExpr(HOUR, SHAPE).collect()
+    assert [tuple(one) for one in counted] == [(hour_of(at), shape_of(tuple(box))) for at, *box in rows]
 
 
 def test_broken_files_are_told_and_what_is_good_of_them_is_used(session: Any, export: Export, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from handlens_conversion.boxes.cleaning import clean_photo, rank_of
 from handlens_conversion.boxes.drawn import DrawnBox, EventRules, read_event, read_line
 from handlens_conversion.boxes.modes import CAREFUL, DrawingMode
 from handlens_conversion.boxes.reasons import Reject, RejectReason
-from handlens_conversion.boxes.robots import RobotSettings, UserStatistics, hour_of, robot_verdict, shape_of
+from handlens_conversion.boxes.robots import RobotSettings, UserStatistics, robot_verdict
 from handlens_conversion.pipeline.photo_rows import ListedPhoto, read_photo_row
 from handlens_conversion.pipeline.photo_work import ImageVotes, LookAt, PhotoRules, work_on
 from handlens_conversion.pipeline.tally import Tally
@@ -62,8 +62,6 @@ ROWS = pa.schema(
         ("y_min", pa.float64()),
         ("x_max", pa.float64()),
         ("y_max", pa.float64()),
-        ("hour", pa.int64()),
-        ("shape", pa.int32()),
         ("told", pa.string()),  # of LISTED the photo, of TALLY the tally; JSON
     ]
 )
@@ -282,8 +280,6 @@ def _row(drawn: DrawnBox) -> tuple[Any, ...]:
         drawn.words,
         drawn.at,
         *drawn.box,
-        hour_of(drawn.at),
-        shape_of(drawn.box),
         None,
     )
 

@@ -4,8 +4,8 @@ Rules:
 
 1. One shuffle brings the rows of a photo together, the photo's own row first; it is kept on disk, as three steps read
    it.
-2. What is about all photos (users that are programs, users' caps) is added up by Spark's own operators from columns
-   that `carrying` filled, and comes back as two small tables that are sent to every worker.
+2. What is about all photos (users that are programs, users' caps) is added up by Spark's own operators, and comes back
+   as two small tables that are sent to every worker.
 3. The order of rows before that shuffle, their number of partitions, and where tasks ran (or were run again) leave no
    trace: rows of a photo are sorted by all their columns, and records come to the driver in the order of photo ids.
 4. Nothing is published before all of it is known to be good enough (`JobRules.max_bad`).
@@ -42,8 +42,22 @@ from handlens_conversion.pipeline.tally import Tally
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["Carried", "JobInputs", "JobRules", "carry", "check_share", "records_of", "sides_of", "users_boxes"]
+__all__ = [
+    "HOUR",
+    "SHAPE",
+    "Carried",
+    "JobInputs",
+    "JobRules",
+    "carry",
+    "check_share",
+    "records_of",
+    "sides_of",
+    "users_boxes",
+]
 
+# `robots.hour_of` and `robots.shape_of` in SQL: the same doubles, without a way through Python.
+HOUR = "cast(floor(at / 3600) as bigint)"
+SHAPE = "cast(((f(x_min) * 9 + f(y_min)) * 9 + f(x_max)) * 9 + f(y_max) as int)".replace("f(", "floor(0.5D + 8 * ")
 _PARTITION_BYTES = 32 << 20  # of an export, read into one partition of the shuffle
 _UNPACKED = 8  # times the length of a compressed file
 
@@ -152,6 +166,8 @@ def sides_of(finished: DataFrame, rules: SplitRules) -> dict[str, tuple[str, str
 def users_boxes(rows: DataFrame, photos: Sequence[str], *, most: int) -> dict[str, list[DrawnBox]]:
     """Of some photos the boxes as users drew them, at most `most` of each, by rank."""
     found: dict[str, list[DrawnBox]] = {photo: [] for photo in photos}
+    if not found:
+        return found
     wanted = rows.filter((rows.kind == EVENT) & ~rows.again & rows.photo.isin(list(photos)))
     for row in wanted.orderBy("photo", "rank", "event_id").toLocalIterator():
         if len(found[row.photo]) < most:
@@ -221,7 +237,9 @@ def _marked(rows: DataFrame, rules: JobRules) -> DataFrame:
     from pyspark.sql import functions as F  # noqa: N812
 
     cap = rules.photo.cleaning.per_user
-    events = rows.filter((rows.kind == EVENT) & ~rows.again).select("user", "hour", "shape", "rank", "event_id")
+    events = rows.filter((rows.kind == EVENT) & ~rows.again).selectExpr(
+        "user", "rank", "event_id", f"{HOUR} as hour", f"{SHAPE} as shape"
+    )
     totals = events.groupBy("user").agg(F.count("*").alias("boxes"))
     busy = totals.filter(F.col("boxes") >= min(rules.robots.min_boxes, cap + 1))
     theirs = events.join(F.broadcast(busy), "user")
