@@ -22,6 +22,7 @@ from handlens.console import ErrorGroup
 from handlens.errors import ModelError
 from handlens_conversion.boxes.console import simulate
 from handlens_conversion.packages import default_cache
+from handlens_conversion.pipeline.command import boxes
 
 __all__ = ["main"]
 
@@ -56,6 +57,7 @@ def main() -> None:
     """Make, measure and replace the models that handlens runs."""
 
 
+main.add_command(boxes)
 main.add_command(simulate)
 
 
