@@ -29,6 +29,7 @@ COMMANDS = [
     ["evaluate"],
     ["calibration"],
     ["calibration", "make"],
+    ["boxes"],
 ]
 
 
