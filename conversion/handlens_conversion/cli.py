@@ -1,4 +1,4 @@
-"""The command line: ``handlens-convert {models build,train head,fit understanding,evaluate,calibration make}``.
+"""The command line: ``handlens-convert {models,train,fit,evaluate,calibration}``, each with commands of its own.
 
 Figures go to standard output, progress to standard error. Exit code 0 means done, 1 that it could not be done (one line
 says why and what to do), 2 that the command was not understood.
@@ -21,6 +21,7 @@ from handlens import __version__
 from handlens.console import ErrorGroup
 from handlens.errors import ModelError
 from handlens_conversion.packages import default_cache
+from handlens_conversion.training import command as training
 
 __all__ = ["main"]
 
@@ -57,7 +58,7 @@ def main() -> None:
 
 @main.group(cls=ErrorGroup)
 def models() -> None:
-    """Build the models from published packages."""
+    """Build the models from published packages, and hand trained ones to the server."""
 
 
 @models.command()
@@ -136,6 +137,10 @@ def train_head(
         data, out, cache=cache or default_cache(), options=options, threads=threads, progress=not quiet
     )
     click.echo(f"{out}\n{listed}")
+
+
+train.add_command(training.train_detector)
+models.add_command(training.publish)
 
 
 @main.group(cls=ErrorGroup)
