@@ -72,7 +72,7 @@ def cells_key(photo: BoxedPhoto, content: str, labels: tuple[str, ...], options:
         "labels": photo.labels,
         "ignored": np.round(photo.ignored, 6).tolist(),
         "all": labels,
-        "options": [options.seed, options.views, options.mirror, sorted(options.directed)],
+        "options": [options.seed, options.views, options.background_views, options.mirror, sorted(options.directed)],
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -27,9 +27,10 @@ from handlens.wire.fields import load_object
 from handlens.wire.item import OBJECT_TYPES
 from handlens_conversion.training.records import BoxedPhoto, Dataset
 
-__all__ = ["read_dataset", "read_guard", "require_photos"]
+__all__ = ["read_background", "read_dataset", "read_guard", "require_photos"]
 
 _HELD_OUT_OF = 5  # one photo of so many is held out where the data set says nothing
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _OVERSHOOT = 1.0  # pixels that a box may leave the photo by: rounding
 
 
@@ -71,6 +72,18 @@ def read_guard(path: Path, *, photos: Path | None = None) -> tuple[BoxedPhoto, .
     if not any(photo.labels for photo in found):
         raise TrainingDataError(f"{path} has no box to guard with: give photos of the old labels with their boxes")
     return tuple(found)
+
+
+def read_background(folder: Path) -> tuple[BoxedPhoto, ...]:
+    """The photos of a folder, in which nothing of the new labels is.
+
+    Raises:
+        TrainingDataError: there are none. ImageError: one is no photo.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise TrainingDataError(f"{folder} holds no photographs ({', '.join(_SUFFIXES)}): name another folder")
+    return tuple(BoxedPhoto(file, read_size(file), _array([]), (), _array([])) for file in files)
 
 
 def require_photos(photos: Iterable[BoxedPhoto]) -> None:

@@ -41,6 +41,7 @@ def _default(name: str) -> dict[str, Any]:
     help="Photos with boxes of the old labels (COCO JSON or JSONL). [default: what it finds in DATASET]",
 )
 @click.option("--guard-photos", type=_FOLDER, default=None, help="Folder that the guard's file names start from.")
+@click.option("--background", type=_FOLDER, default=None, help="Folder of photos with nothing of the new labels.")
 @click.option("--type", "types", multiple=True, metavar="LABEL=TYPE", help="Object type of a new label; repeat.")
 @click.option("--seed", type=int, **_default("seed"))
 @click.option("--epochs", type=click.IntRange(1), **_default("epochs"), help="Passes over all cells.")
@@ -63,6 +64,7 @@ def train_detector(
     photos: Path | None,
     guard: Path | None,
     guard_photos: Path | None,
+    background: Path | None,
     types: tuple[str, ...],
     cache: Path | None,
     threads: int,
@@ -86,6 +88,7 @@ def train_detector(
         photos=photos,
         guard=guard,
         guard_photos=guard_photos,
+        background=background,
         types=dict(_pair(text) for text in types),
         options=options,
         threads=threads,

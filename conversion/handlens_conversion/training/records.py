@@ -50,7 +50,8 @@ class TrainingOptions:
     """How a detector is trained and when it is refused."""
 
     seed: int = 0
-    views: int = 12  # of each photo: the whole, and cuts of it
+    views: int = 12  # of each photo with boxes: the whole, and cuts of it
+    background_views: int = 3  # of each photo without
     mirror: bool = True  # half of the cuts are mirrored
     directed: tuple[str, ...] = ()  # labels that a mirror would make wrong, such as "turn left"
     epochs: int = 12

@@ -33,7 +33,7 @@ from handlens_conversion.files import write_json, write_whole
 from handlens_conversion.training.cache import cached_cells
 from handlens_conversion.training.card import render_card
 from handlens_conversion.training.cells import Cells, FeatureReader, join
-from handlens_conversion.training.coco import read_dataset, read_guard, require_photos
+from handlens_conversion.training.coco import read_background, read_dataset, read_guard, require_photos
 from handlens_conversion.training.folder import Base, describe, extend_taxonomy, open_base, types_of
 from handlens_conversion.training.head import Head
 from handlens_conversion.training.judging import Judgement, RefusedError, guard_of, judge
@@ -76,6 +76,7 @@ def train_detector(
     photos: Path | None = None,
     guard: Path | None = None,
     guard_photos: Path | None = None,
+    background: Path | None = None,
     types: Mapping[str, str] | None = None,
     options: TrainingOptions | None = None,
     threads: int = 2,
@@ -91,6 +92,8 @@ def train_detector(
         photos: Folder that the data set's file names start from; that of the JSON file when None.
         guard: Photos of the old labels, with boxes; without them those of the data set, see `judging.guard_of`.
         guard_photos: Folder that the guard's file names start from; that of its file when None.
+        background: Folder of photos that hold nothing of the new labels. Without them a label that was only seen on its
+            own kind of photo fires on others.
         types: Object types of labels, before those that the data set names.
         options: Seed, amount of training, limits.
         threads: Threads of the network and of torch.
@@ -101,7 +104,7 @@ def train_detector(
         ModelError: the base is missing, damaged or cannot be taught. ImageError: a photo cannot be read.
     """
     options = options or TrainingOptions()
-    plan = _plan(dataset, models, photos, guard, guard_photos, types or {}, options)
+    plan = _plan(dataset, models, photos, guard, guard_photos, background, types or {}, options)
     keys, cells = _features(plan, options, cache / "detector-cells", threads, progress)
     key = hashlib.sha256(json.dumps([keys, asdict(options), threads]).encode()).hexdigest()
     rows = _learned(plan, cells, options, cache / "detector-training" / f"{key[:32]}.pt", key, threads, progress)
@@ -114,6 +117,7 @@ def _plan(
     photos: Path | None,
     guard: Path | None,
     guard_photos: Path | None,
+    background: Path | None,
     types: Mapping[str, str],
     options: TrainingOptions,
 ) -> _Plan:
@@ -122,6 +126,8 @@ def _plan(
     data = _new_labels(read_dataset(dataset, photos=photos), base, options)
     typed = types_of(data.labels, given=types, named=data.types, base=base.taxonomy)
     photos_of_data = (*data.train, *data.held_out)
+    if background is not None:
+        data = replace(data, train=_with_background(data, read_background(background)))
     watched = () if guard is None else read_guard(guard, photos=guard_photos)
     require_photos([*photos_of_data, *watched])
     watched = watched or guard_of(Detector.open(base.folder), photos_of_data)
@@ -156,6 +162,12 @@ def _new_labels(data: Dataset, base: Base, options: TrainingOptions) -> Dataset:
         held_out=tuple(_only(photo, labels) for photo in data.held_out),
         labels=labels,
     )
+
+
+def _with_background(data: Dataset, photos: Sequence[BoxedPhoto]) -> tuple[BoxedPhoto, ...]:
+    """The photos to train with and those that are not among the data set's own."""
+    own = {photo.path.resolve() for photo in (*data.train, *data.held_out)}
+    return (*data.train, *(photo for photo in photos if photo.path.resolve() not in own))
 
 
 def _check_directed(options: TrainingOptions, labels: Sequence[str]) -> None:

@@ -55,7 +55,8 @@ def make_views(
     random = np.random.default_rng(list(digest))
     mirrored = options.mirror and not set(boxed.labels) & set(options.directed)
     yield _seen(photo.pixels(size=(side, side), resample=resample), boxed, np.array([0.0, 0.0, 1.0, 1.0]), False)
-    for _ in range(options.views - 1):
+    views = options.views if len(boxed.boxes) else min(options.views, options.background_views)
+    for _ in range(views - 1):
         cut = _cut(random, boxed.boxes)
         flipped = mirrored and bool(random.random() < 0.5)
         pixels = _relit(_pixels(photo, cut, side, resample), random)
