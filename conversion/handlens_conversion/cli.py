@@ -1,4 +1,4 @@
-"""The command line: ``handlens-convert {models,train,fit,evaluate,calibration}``, each with commands of its own.
+"""The command line: ``handlens-convert {models build,train head,fit understanding,evaluate,calibration make,...}``.
 
 Figures go to standard output, progress to standard error. Exit code 0 means done, 1 that it could not be done (one line
 says why and what to do), 2 that the command was not understood.
@@ -20,6 +20,7 @@ import click
 from handlens import __version__
 from handlens.console import ErrorGroup
 from handlens.errors import ModelError
+from handlens_conversion.boxes.console import simulate
 from handlens_conversion.packages import default_cache
 from handlens_conversion.training import command as training
 
@@ -54,6 +55,9 @@ def _shared(command: Command) -> Command:
 @click.version_option(__version__, prog_name="handlens-convert")
 def main() -> None:
     """Make, measure and replace the models that handlens runs."""
+
+
+main.add_command(simulate)
 
 
 @main.group(cls=ErrorGroup)

@@ -19,6 +19,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = ["Label", "LabelSettings", "normal_word", "vote"]
 
@@ -47,10 +48,15 @@ class Label:
 _SETTINGS = LabelSettings()
 
 
+@lru_cache(maxsize=65_536)
+def _folded(words: str) -> str:
+    text = unicodedata.normalize("NFKC", words).casefold()
+    return re.sub(r"[\W_]+", " ", text).strip()
+
+
 def normal_word(words: str, synonyms: Mapping[str, str] | None = None) -> str:
     """The form in which words are compared; empty when nothing is left."""
-    text = unicodedata.normalize("NFKC", words).casefold()
-    text = re.sub(r"[\W_]+", " ", text).strip()
+    text = _folded(words)
     return text if synonyms is None else synonyms.get(text, text)
 
 
