@@ -1,4 +1,4 @@
-"""The command line: ``handlens-convert {models build,train head,fit understanding,evaluate,calibration make,...}``.
+"""The command line: ``handlens-convert {boxes,simulate,models,train,fit,evaluate,calibration}``, see ``--help``.
 
 Figures go to standard output, progress to standard error. Exit code 0 means done, 1 that it could not be done (one line
 says why and what to do), 2 that the command was not understood.
@@ -22,6 +22,7 @@ from handlens.console import ErrorGroup
 from handlens.errors import ModelError
 from handlens_conversion.boxes.console import simulate
 from handlens_conversion.packages import default_cache
+from handlens_conversion.pipeline.command import boxes
 from handlens_conversion.training import command as training
 
 __all__ = ["main"]
@@ -57,6 +58,7 @@ def main() -> None:
     """Make, measure and replace the models that handlens runs."""
 
 
+main.add_command(boxes)
 main.add_command(simulate)
 
 

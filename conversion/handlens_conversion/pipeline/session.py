@@ -3,8 +3,8 @@
 Rules:
 
 1. Java is looked for before Spark is: without it, or with one that is too old, the error names the package to install.
-2. The same rows give the same bytes on any master: adaptive execution, which cuts partitions by what ran before, is off,
-   times are UTC, and numeric libraries run on one thread, as sums of another order differ in the last bit.
+2. The same rows give the same bytes on any master: adaptive execution, which cuts partitions by what ran before, is
+   off, times are UTC, and numeric libraries run on one thread, as sums of another order differ in the last bit.
 3. Python on the workers imports the very files that the driver runs: they travel with the job as one archive.
 4. What Spark keeps while it runs (shuffles, stored rows) lies in `SparkOptions.scratch`.
 
@@ -105,7 +105,7 @@ def open_session(options: SparkOptions) -> Iterator[SparkSession]:
     with _fewer_words(options.scratch):
         try:
             session = builder.getOrCreate()
-        except Exception as error:  # noqa: BLE001 - py4j's errors have no common base short of it
+        except Exception as error:
             raise TrainingDataError(f"Spark does not start on {options.master}: {_cause(error)}") from error
         try:
             session.sparkContext.setLogLevel("ERROR")
@@ -146,7 +146,8 @@ def _fewer_words(scratch: Path) -> Iterator[None]:
     """Keep the greetings of Spark's start from the terminal: its log settings lie in a file that Java is told of."""
     settings = scratch / "log4j2.properties"
     settings.write_text(
-        "rootLogger.level = error\nrootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\n"
+        "rootLogger.level = error\nlogger.repl.name = org.apache.spark.repl.Main\nlogger.repl.level = error\n"
+        "rootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\n"
         "appender.console.name = console\nappender.console.target = SYSTEM_ERR\n"
         "appender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n",
         "utf-8",
