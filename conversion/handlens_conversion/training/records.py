@@ -50,11 +50,11 @@ class TrainingOptions:
     """How a detector is trained and when it is refused."""
 
     seed: int = 0
-    views: int = 12  # of each photo with boxes: the whole, and cuts of it
+    views: int = 8  # of each photo with boxes: the whole, and cuts of it
     background_views: int = 3  # of each photo without
     mirror: bool = True  # half of the cuts are mirrored
     directed: tuple[str, ...] = ()  # labels that a mirror would make wrong, such as "turn left"
-    epochs: int = 12
+    epochs: int = 10
     batch: int = 8192  # cells
     rate: float = 0.01  # Adam's, falling to zero along half a cosine
     least_photos: int = 5  # of a label to train it
