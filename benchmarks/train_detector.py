@@ -34,9 +34,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "conversion"))
-sys.path.insert(0, str(ROOT / "sdk"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "conversion"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
 
 from measure import machine, write_json
 
@@ -53,6 +52,7 @@ from handlens_conversion.boxes.truth import load_truth
 from handlens_conversion.training.records import TrainingOptions
 from handlens_conversion.training.run import train_detector
 
+ROOT = Path(__file__).parents[1]
 SIGNS = "detection/road_signs.jsonl"
 PARTS = ("labels", "boxes", "speed")
 KINDS = ("raw", "consensus", "true")
