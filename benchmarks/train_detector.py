@@ -49,6 +49,14 @@ from handlens_conversion.boxes.noise import noise_of
 from handlens_conversion.boxes.robots import robot_verdict, statistics_of
 from handlens_conversion.boxes.simulate import Scene, SimulationOptions, chunks_of, drawn_boxes
 from handlens_conversion.boxes.truth import load_truth
+from handlens_conversion.detector_metrics import average_precision
+from handlens_conversion.training.cache import cached_cells
+from handlens_conversion.training.cells import FeatureReader, join
+from handlens_conversion.training.coco import read_dataset
+from handlens_conversion.training.folder import describe, open_base
+from handlens_conversion.training.head import Head
+from handlens_conversion.training.judging import measure
+from handlens_conversion.training.learning import learn
 from handlens_conversion.training.records import TrainingOptions
 from handlens_conversion.training.run import train_detector
 
@@ -66,7 +74,7 @@ def main():
     if "labels" in arguments.parts:
         figures["labels"] = labels_part(arguments, rows)
     if "boxes" in arguments.parts:
-        figures["boxes"] = boxes_part(arguments, rows)
+        figures.setdefault("boxes", {})[arguments.noise] = boxes_part(arguments, rows)
     if "speed" in arguments.parts:
         figures["speed"] = speed_part(arguments, rows)
     figures["machine"] = machine()
@@ -118,35 +126,39 @@ def boxes_part(arguments, rows):
         drawn = simulated(arguments, seed)
         sides = {"raw": raw_boxes(drawn), "consensus": consensus_boxes(drawn), "true": true_boxes(rows, "train")}
         for kind in KINDS:
-            runs[kind].append({"seed": seed, **one_run(arguments, rows, kind, sides[kind], seed)})
+            runs[kind].append({"seed": seed, **one_run(arguments, rows, sides[kind], seed)})
             print(kind, runs[kind][-1], flush=True)
     shares = {figure: closed(runs, figure) for figure in ("ap50", "map")}
     means = {kind: {name: mean(runs[kind], name) for name in ("ap50", "map")} for kind in KINDS}
-    return {"noise": arguments.noise, "events": arguments.events, "runs": dict(runs), "means": means, "closed": shares}
+    return {"events": arguments.events, "runs": dict(runs), "means": means, "closed": shares}
 
 
-def one_run(arguments, rows, kind, boxes, seed):
-    work = fresh(arguments.work / "boxes" / kind)
+def one_run(arguments, rows, boxes, seed):
+    """Train from the photos' boxes, and measure on `val` alone: there is nothing to refuse here."""
+    work = fresh(arguments.work / "boxes")
     write_dataset(work / "signs", {"train": boxes, "val": true_boxes(rows, "val")}, rows)
-    options = TrainingOptions(seed=seed, views=6, epochs=8, least_ap50=0.0, most_shown_lost=1.0)
-    found = train_detector(
-        work / "signs",
-        work / "taught",
-        models=ROOT / "models",
-        cache=work / "cache",
-        photos=arguments.data,
-        types=types_of(rows),
-        options=options,
-        threads=2,
-        progress=False,
+    data = read_dataset(work / "signs", photos=arguments.data)
+    options = TrainingOptions(seed=seed, views=4, epochs=6)
+    base = open_base(ROOT / "models")
+    head = Head.open(base.data)
+    found = cached_cells(
+        data.train,
+        data.labels,
+        options,
+        network=base.spec.sha256,
+        folder=work / "cells",
+        reader=lambda: FeatureReader(head, base.spec),
     )
-    judged = found.judgement
+    cells = join([cells for _, cells in found])
+    taught = learn(cells, data.labels, scale=head.scale, options=options, state=work / "state.pt", key="")
+    network = head.with_rows(taught)
+    folder = fresh(work / "detector")
+    (folder / "model.tflite").write_bytes(network)
+    write_json(folder / "model.json", describe(base, network, taught.labels, {}))
+    scored = measure(Detector.open(folder), data.held_out, data.labels)
+    precision = average_precision(scored, labels=data.labels)
     shutil.rmtree(work)
-    return {
-        "objects": sum(map(len, boxes.values())),
-        "ap50": round(judged.new.ap50, 4),
-        "map": round(judged.new.map, 4),
-    }
+    return {"objects": sum(map(len, boxes.values())), "ap50": round(precision.ap50, 4), "map": round(precision.map, 4)}
 
 
 def simulated(arguments, seed):
@@ -180,7 +192,8 @@ def consensus_boxes(drawn):
     result = {}
     for photo, boxes in cleaned.items():
         named = [(one.box, vote(member.words for member in one.members)) for one in find_objects(boxes, modes=modes)]
-        result[photo] = [(box, label.word) for box, label in named if label is not None]
+        # The pipeline's labels are words, as a dictionary has them.
+        result[photo] = [(box, label.word.replace(" ", "_")) for box, label in named if label is not None]
     return result
 
 
@@ -232,8 +245,8 @@ def targets(figures):
             target("minutes of training", round(part["seconds"] / 60, 2), at_most=30),
             target("megabytes more", round(part["bytes_more"] / 1e6, 4), at_most=0.1),
         ]
-    if "boxes" in figures:
-        found.append(target("gap in mAP that consensus closes", figures["boxes"]["closed"]["map"], at_least=0.8))
+    for noise, part in figures.get("boxes", {}).items():
+        found.append(target(f"gap in mAP that consensus closes, {noise}", part["closed"]["map"], at_least=0.8))
     for threads, row in figures.get("speed", {}).items():
         found.append(target(f"time beside the shipped detector's, {threads}", row["ratio_of_pairs"], at_most=1.03))
     return found

@@ -18,6 +18,7 @@ Use::
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -165,7 +166,7 @@ def _epoch(
         losses = (focal_loss(logits, targets) * torch.from_numpy(cells.weights[rows])[:, None]).sum(dim=0) * shares
         loss = losses.mean()
         for group in model.optimizer.param_groups:
-            group["lr"] = options.rate * 0.5 * (1 + np.cos(np.pi * step / (options.epochs * len(starts))))
+            group["lr"] = options.rate * 0.5 * (1 + math.cos(math.pi * step / (options.epochs * len(starts))))
         model.optimizer.zero_grad()
         loss.backward()
         model.optimizer.step()
