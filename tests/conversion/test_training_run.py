@@ -148,6 +148,14 @@ def test_published_it_stands_where_the_server_takes_models_from(trained: Path, t
     assert (models / "embedder" / "model.tflite").exists()
 
 
+def test_publishing_that_was_stopped_between_its_renames_is_done_by_the_next_run(trained: Path, tmp_path: Path) -> None:
+    models = Path(shutil.copytree(MODELS, tmp_path / "models"))
+    (models / "detector").rename(models / "detector.former")
+    assert run("models", "publish", trained, "--models", models).exit_code == 0
+    assert windmills(Detector.open(models / "detector")) >= 2
+    assert windmills(Detector.open(models / "detector.former")) == 0
+
+
 def test_a_damaged_detector_is_not_published(trained: Path, tmp_path: Path) -> None:
     models = Path(shutil.copytree(MODELS, tmp_path / "models"))
     bad = Path(shutil.copytree(trained, tmp_path / "bad"))

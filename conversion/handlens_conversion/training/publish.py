@@ -7,8 +7,7 @@ Rules:
 * What is put there is checked first: the network is the one that model.json describes, it runs, it has all labels of
   the detector it replaces, and the taxonomy knows each label.
 * The taxonomy comes first: it also fits the former detector, because it only knows more labels. A stop between the two
-  renames of the detector's folder leaves none, which a release refuses; run again, the command needs `detector.former`
-  to be renamed back first, and says so.
+  renames of the detector's folder leaves none, which a release refuses; the next run puts the former one back first.
 * What stood there is kept in detector.former and taxonomy.former.json, until the next time.
 """
 
@@ -25,6 +24,8 @@ from handlens_conversion.training.folder import Base, open_base
 
 __all__ = ["publish_detector"]
 
+_FORMER = "detector.former"
+
 
 def publish_detector(trained: Path, models: Path) -> tuple[str, str]:
     """Put a trained detector into `models`; returns the former and the new detector's name and version.
@@ -32,6 +33,7 @@ def publish_detector(trained: Path, models: Path) -> tuple[str, str]:
     Raises:
         ModelError: one of the folders is not as it must be, or `models` cannot be written.
     """
+    _undo_half(models)
     new, old = open_base(trained), open_base(models)
     _check(new, old, trained)
     try:
@@ -60,10 +62,16 @@ def _check(new: Base, old: Base, trained: Path) -> None:
         raise ModelError(f"{trained / 'taxonomy.json'} has no type for {', '.join(unknown)}: train again")
 
 
+def _undo_half(models: Path) -> None:
+    """Put the former detector back where a run was stopped between its two renames."""
+    if not (models / "detector").exists() and (models / _FORMER).exists():
+        os.replace(models / _FORMER, models / "detector")
+
+
 def _place(new: Base, trained: Path, models: Path) -> None:
     shutil.copyfile(models / "taxonomy.json", models / "taxonomy.former.json")
     write_whole(models / "taxonomy.json", (trained / "taxonomy.json").read_bytes())
-    folder, coming, former = (models / name for name in ("detector", ".detector.new", "detector.former"))
+    folder, coming, former = (models / name for name in ("detector", ".detector.new", _FORMER))
     shutil.rmtree(coming, ignore_errors=True)
     shutil.copytree(new.folder, coming)
     shutil.rmtree(former, ignore_errors=True)
