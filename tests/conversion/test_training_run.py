@@ -28,9 +28,9 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def train(dataset: Path, out: Path, *more: str | Path) -> Result:
-    cache = out.parent / "cache"
-    given = ("--photos", DEMO, "--models", MODELS, "--out", out, "--cache", cache)
+def train(dataset: Path, out: Path, *more: str | Path, cache: Path | None = None) -> Result:
+    kept = cache or out.parent / "cache"
+    given = ("--photos", DEMO, "--models", MODELS, "--out", out, "--cache", kept)
     return run("train", "detector", dataset, *given, *SPENT, *more)
 
 
@@ -47,6 +47,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     assert "AP50" in result.stdout
     return folder / "out"
+
+
+def cache_of(trained: Path) -> Path:
+    """The cache that the training of the fixture filled: the same photos need not be computed again."""
+    return trained.parent / "cache"
 
 
 def windmills(detector: Detector) -> int:
@@ -94,7 +99,8 @@ def test_a_damaged_file_of_the_cache_is_made_again(trained: Path, tmp_path: Path
 def test_what_learned_nothing_is_refused_and_nothing_is_replaced(trained: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(trained, tmp_path / "out"))
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
-    result = train(windmill_dataset(tmp_path / "data"), out, "--type", "windmill=place", "--least-ap50", "1")
+    dataset = windmill_dataset(tmp_path / "data")
+    result = train(dataset, out, "--type", "windmill=place", "--least-ap50", "1", cache=cache_of(trained))
     said = error_of(result)
     assert "is refused" in said
     assert "AP50 of the new labels" in said
@@ -176,7 +182,8 @@ def test_labels_that_were_taught_before_are_not_forgotten(trained: Path, tmp_pat
 def test_a_taught_label_can_be_taught_again_from_the_taught_detector(trained: Path, tmp_path: Path) -> None:
     models = Path(shutil.copytree(MODELS, tmp_path / "models"))
     run("models", "publish", trained, "--models", models)
-    result = train(windmill_dataset(tmp_path / "data"), tmp_path / "again", "--models", models)
+    dataset, out = windmill_dataset(tmp_path / "data"), tmp_path / "again"
+    result = train(dataset, out, "--models", models, cache=cache_of(trained))
     assert result.exit_code == 0, result.output  # its type is known by now
     first, again = (Detector.open(folder / "detector").spec for folder in (trained, tmp_path / "again"))
     assert again.labels == first.labels

@@ -71,7 +71,7 @@ class FeatureReader:
         """
         image = self._spec.input
         numbers = [labels.index(label) for label in boxed.labels]
-        # A cut of the photo is enlarged up to 1 / its scale times: decode large enough to have the pixels for it.
+        # As it is decoded by default, the smallest cut still has more pixels than the network's input.
         photo = load_photo(boxed.path)
         views = make_views(photo, boxed, options, key=key, side=image.width, resample=image.resample)
         random = np.random.default_rng(list(hashlib.sha256(f"cells/{options.seed}/{key}".encode()).digest()))

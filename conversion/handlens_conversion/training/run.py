@@ -104,6 +104,7 @@ def train_detector(
         ModelError: the base is missing, damaged or cannot be taught. ImageError: a photo cannot be read.
     """
     options = options or TrainingOptions()
+    _require_room(out)
     plan = _plan(dataset, models, photos, guard, guard_photos, background, types or {}, options)
     keys, cells = _features(plan, options, cache / "detector-cells", threads, progress)
     key = hashlib.sha256(json.dumps([keys, asdict(options), threads]).encode()).hexdigest()
@@ -269,8 +270,7 @@ def _figures(judgement: Judgement) -> dict[str, Any]:
 
 def _move(partial: Path, out: Path) -> None:
     """Put a finished folder in its place; only files of an earlier training are taken away."""
-    if out.exists() and not _is_ours(out):
-        raise TrainingDataError(f"{out} holds other files than a trained detector: name a new folder with --out")
+    _require_room(out)
     if out.exists():
         old = out.with_name(f".{out.name}.old")
         shutil.rmtree(old, ignore_errors=True)
@@ -280,6 +280,11 @@ def _move(partial: Path, out: Path) -> None:
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         os.replace(partial, out)
+
+
+def _require_room(out: Path) -> None:
+    if out.exists() and not _is_ours(out):
+        raise TrainingDataError(f"{out} holds other files than a trained detector: name a new folder with --out")
 
 
 def _is_ours(out: Path) -> bool:
