@@ -31,6 +31,7 @@ COMMANDS = [
     ["evaluate"],
     ["calibration"],
     ["calibration", "make"],
+    ["boxes"],
 ]
 
 

@@ -3,11 +3,15 @@
 The rooms of the workshop's pipeline, each pure (lists in, records out, no files, no clock, no randomness but by hash),
 so that a test is a function call and a cluster only carries them::
 
-    drawn        an exported event -> DrawnBox | Reject
-    cleaning     clip, degenerate, whole photo, repeats, caps
-    robots       statistics of a user that add up -> a verdict
-    consensus    the boxes of one photo -> its objects, each with uncertainty and agreement
-    users        how far a user's boxes can be trusted, from all photos
-    labels       words of users, tags of the item, annotations of alike items -> a label, or none
-    simulate     true boxes -> messy events, to measure all of this with
+    drawn, reasons     an exported event -> DrawnBox | Reject
+    pixel_rows         the same from rows of label tools, in pixels
+    cleaning           clip, degenerate, whole photo, repeats, caps
+    robots             statistics of a user that add up -> a verdict
+    modes, mode_fit    how people draw, learned from the boxes
+    consensus          the boxes of one photo -> its objects (by `crowd`: arrays, `mixture`: the fit)
+    users              how far a user's boxes can be trusted, from all photos
+    words, labels      words of users, tags of the item, annotations of alike items -> a label, or none
+
+Beside them what all this is measured with: `truth` (true boxes), `noise` and `simulate` (messy events drawn from them),
+`simulation_files` and `console` (``handlens-convert simulate``).
 """

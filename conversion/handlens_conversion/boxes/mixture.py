@@ -84,19 +84,17 @@ def fit_objects(
 ) -> tuple[Objects, Assigned] | None:
     """The objects of a crowd with at least two users, and which box is of which; None when there is none."""
     ways = _Ways(modes)
-    objects = _seeds(crowd, ways, settings)
+    objects = _seeds(crowd, ways, settings, settings.apart)
     assigned = _nobodys(crowd)
     has_split = False
     for _ in range(settings.rounds):
-        if not len(objects.boxes):
-            return None
         before, assigned = assigned, _assign(crowd, objects, ways, settings)
         if (before.owner != assigned.owner).any() or (before.mode != assigned.mode).any():
             objects = _estimate(crowd, objects, assigned, ways, settings)
             continue
         more = None if has_split else _seeds_of_misfits(crowd, assigned, ways, settings)
         if more is None:
-            return objects, assigned
+            break
         has_split, objects = True, objects.beside(more)
     return (objects, _assign(crowd, objects, ways, settings)) if len(objects.boxes) else None
 
@@ -106,7 +104,7 @@ def _nobodys(crowd: Crowd) -> Assigned:
     return Assigned(none, none, np.full(len(crowd.edges), np.inf))
 
 
-def _seeds(crowd: Crowd, ways: _Ways, settings: MixtureSettings) -> Objects:
+def _seeds(crowd: Crowd, ways: _Ways, settings: MixtureSettings, apart: float) -> Objects:
     far = squared_distances(crowd.edges, crowd.edges, ways.careful)
     far += settings.seed_words * mixed_words(crowd.words, crowd.words)
     near = np.square(np.maximum(1 - far / (2 * settings.reach), 0))
@@ -117,7 +115,7 @@ def _seeds(crowd: Crowd, ways: _Ways, settings: MixtureSettings) -> Objects:
     crowded = is_near.sum(axis=1) >= settings.seed_users
     taken: list[int] = []
     for row in np.argsort(-support, kind="stable").tolist():
-        if crowded[row] and (not taken or far[row, taken].min() > settings.apart):
+        if crowded[row] and (not taken or far[row, taken].min() > apart):
             taken.append(row)
     if crowd.has_repeats:
         taken = [row for row in taken if len(set(crowd.users[is_near[row]].tolist())) >= settings.seed_users]
@@ -129,11 +127,14 @@ def _seeds_of_misfits(crowd: Crowd, assigned: Assigned, ways: _Ways, settings: M
     rows = np.flatnonzero(assigned.misfit > settings.misfit)
     if len(rows) < settings.seed_users:
         return None
-    objects = _seeds(crowd.some(rows), ways, settings)
+    # As far apart as boxes can be near: two seeds that share the few boxes left would both stay alone.
+    objects = _seeds(crowd.some(rows), ways, settings, 2 * settings.reach)
     return objects if len(objects.boxes) else None
 
 
 def _assign(crowd: Crowd, objects: Objects, ways: _Ways, settings: MixtureSettings) -> Assigned:
+    if not len(objects.boxes):
+        return _nobodys(crowd)
     size = sizes(objects.boxes)
     meant = objects.boxes[:, None] + size[:, None] * ways.shift  # (K, C, 4)
     off = crowd.edges[:, None, None] - meant  # (n, K, C, 4)

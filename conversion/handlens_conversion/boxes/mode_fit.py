@@ -38,13 +38,14 @@ class ModeFitSettings:
     """When a crowd of residuals is a way of drawing; lengths are sizes of the object."""
 
     most_modes: int = 5  # the careful one counted
-    min_share: float = 0.01  # of the residuals about well-known objects
-    min_boxes: int = 20
+    min_share: float = 0.006  # of the residuals about well-known objects
+    min_boxes: int = 12
     min_users: int = 5  # of an object that residuals are measured against
     about: float = 0.15  # IoU with the object from which a box has a residual
     radius: float = 0.1  # residuals whose four edges are all within it crowd together
     most_residuals: int = 4000  # that peaks are looked for among
     least_spread: float = 0.01
+    least_careful: float = 0.02  # nobody draws by hand more exactly than this
     rounds: int = 3
 
 
@@ -154,7 +155,7 @@ def _refitted(
         shift = (off * weight[:, None]).sum(axis=0) / weight.sum() if number else np.zeros(4)
         excess = np.square(off - shift).mean(axis=1) - doubt
         variance = float((excess * np.square(weight)).sum() / np.square(weight).sum())
-        spread = max(variance, settings.least_spread**2) ** 0.5
+        spread = max(variance, (settings.least_spread if number else settings.least_careful) ** 2) ** 0.5
         kept.append(DrawingMode(round(count / total, 4), _rounded(shift), round(spread, 4)))
     return tuple(kept)
 

@@ -15,17 +15,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from handlens.errors import DecodeError
-from handlens_conversion.boxes.cleaning import rank_of
+from handlens_conversion.boxes.cleaning import clean_photo, rank_of
 from handlens_conversion.boxes.drawn import DrawnBox, EventRules, read_event, read_line
+from handlens_conversion.boxes.modes import CAREFUL, DrawingMode
 from handlens_conversion.boxes.reasons import Reject, RejectReason
-from handlens_conversion.boxes.robots import RobotSettings, UserStatistics, hour_of, robot_verdict, shape_of
+from handlens_conversion.boxes.robots import RobotSettings, UserStatistics, robot_verdict
 from handlens_conversion.pipeline.photo_rows import ListedPhoto, read_photo_row
 from handlens_conversion.pipeline.photo_work import ImageVotes, LookAt, PhotoRules, work_on
 from handlens_conversion.pipeline.tally import Tally
@@ -35,8 +36,11 @@ __all__ = [
     "LISTED",
     "RECORDS",
     "ROWS",
+    "SAMPLES",
     "TALLY",
     "Summary",
+    "clean_photos",
+    "cleaned_boxes",
     "finish_photos",
     "read_lines",
     "read_list",
@@ -58,8 +62,6 @@ ROWS = pa.schema(
         ("y_min", pa.float64()),
         ("x_max", pa.float64()),
         ("y_max", pa.float64()),
-        ("hour", pa.int64()),
-        ("shape", pa.int32()),
         ("told", pa.string()),  # of LISTED the photo, of TALLY the tally; JSON
     ]
 )
@@ -73,6 +75,7 @@ RECORDS = pa.schema(
     ]
 )
 ROBOTS = pa.schema([("robot_user", pa.string())])
+SAMPLES = pa.schema([("photo", pa.string()), ("told", pa.string())])
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -177,18 +180,32 @@ def robots_among(batches: Batches, settings: RobotSettings) -> Batches:
         yield _batch(robots, ROBOTS)
 
 
+def clean_photos(batches: Batches, rules: PhotoRules) -> Batches:
+    """Runs of rows, as `finish_photos` takes them -> the cleaned boxes of each photo, for `cleaned_boxes`."""
+    for listed, boxes in _runs(batches, Summary(), rules.read):
+        kept = clean_photo(boxes, rules.cleaning).kept
+        told = json.dumps([(one.event_id, one.user, one.box, one.at) for one in kept])
+        yield _batch([(listed.photo, told)], SAMPLES)
+
+
+def cleaned_boxes(photo: str, told: str) -> list[DrawnBox]:
+    """The boxes of one row of `clean_photos`, without the users' words."""
+    return [DrawnBox(event, user, photo, tuple(box), None, at) for event, user, box, at in json.loads(told)]
+
+
 def finish_photos(
     batches: Batches,
     rules: PhotoRules,
     *,
     look_at: LookAt,
+    modes: Sequence[DrawingMode] = (CAREFUL,),
     image_votes: ImageVotes | None = None,
 ) -> Batches:
     """Runs of rows with `again`, `robot_user`, `cap_rank` and `cap_event` -> a record a photo, and one summary."""
     summary = Summary()
     rows: list[tuple[Any, ...]] = []
     for listed, boxes in _runs(batches, summary, rules.read):
-        record, used, rejects = work_on(listed, boxes, rules, look_at=look_at, image_votes=image_votes)
+        record, used, rejects = work_on(listed, boxes, rules, look_at=look_at, modes=modes, image_votes=image_votes)
         summary.used += used
         summary.photos += 1
         for reject in rejects:
@@ -263,8 +280,6 @@ def _row(drawn: DrawnBox) -> tuple[Any, ...]:
         drawn.words,
         drawn.at,
         *drawn.box,
-        hour_of(drawn.at),
-        shape_of(drawn.box),
         None,
     )
 

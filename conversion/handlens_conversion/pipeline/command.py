@@ -47,6 +47,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--gate", type=_FOLDER, default=None, help="Detector whose classes a label must agree with; none: users alone."
 )
+@click.option(
+    "--neighbours", type=_FOLDER, default=None, help="Embedder: a label may also agree with tags of similar items."
+)
 @click.option("--detector", type=_FOLDER, default=None, help="Detector whose predictions the report shows.")
 @click.option("--sheets", type=click.IntRange(0), default=24, show_default=True, help="Photos shown in the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -56,9 +59,11 @@ def boxes(events: tuple[str, ...], *, photos: str, root: str | None, out: Path, 
     from handlens_conversion.pipeline.job import JobInputs
     from handlens_conversion.pipeline.run import RunOptions, run
 
+    if given["no_pictures"] and (given["gate"] or given["neighbours"]):
+        raise TrainingDataError("--gate and --neighbours look at pictures: leave --no-pictures away")
     if given["val"] + given["test"] >= 1:
         raise TrainingDataError("--val and --test leave nothing to train on: their sum must be below 1")
-    for name in ("gate", "detector"):
+    for name in ("gate", "neighbours", "detector"):
         if given[name] is not None and not (given[name] / "model.json").is_file():
             raise TrainingDataError(f"--{name}: {given[name]} is no model folder (it has no model.json): name another")
     options = RunOptions(
@@ -67,13 +72,13 @@ def boxes(events: tuple[str, ...], *, photos: str, root: str | None, out: Path, 
         executor_memory=given["executor_memory"],
         spark=given["extra"],
         unseen=given["no_pictures"],
+        gate=given["gate"],
+        neighbours=given["neighbours"],
         detector=given["detector"],
         sheets=given["sheets"],
         progress=not given["quiet"],
     )
-    made = run(
-        JobInputs(events, photos, root or _folder_of(photos)), out, _rules(given), options, image_votes=_votes(given)
-    )
+    made = run(JobInputs(events, photos, root or _folder_of(photos)), out, _rules(given), options)
     if as_json:
         told = {"folder": str(made.folder), "seconds": made.seconds, "datasheet": made.sheet}
         click.echo(json.dumps(told, indent=1, ensure_ascii=False))
@@ -92,10 +97,6 @@ def _rules(given: dict[str, Any]) -> Any:
         return rules
     consensus = replace(rules.photo.consensus, min_users=given["min_users"])
     return replace(rules, photo=replace(rules.photo, consensus=consensus))
-
-
-def _votes(given: dict[str, Any]) -> Any:
-    return None
 
 
 def _folder_of(path: str) -> str:

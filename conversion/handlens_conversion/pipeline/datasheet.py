@@ -6,10 +6,11 @@ The headings follow Gebru et al., "Datasheets for Datasets" (2021), as far as a 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from handlens_conversion.boxes.modes import DrawingMode
 from handlens_conversion.boxes.reasons import RejectReason
 from handlens_conversion.pipeline.carrying import Summary
 from handlens_conversion.pipeline.dataset import STEP, Figures
@@ -27,7 +28,7 @@ def settings_of(rules: JobRules) -> dict[str, Any]:
     return settings
 
 
-def datasheet(summary: Summary, figures: Figures, rules: JobRules) -> dict[str, Any]:
+def datasheet(summary: Summary, figures: Figures, rules: JobRules, modes: Sequence[DrawingMode] = ()) -> dict[str, Any]:
     """The figures as one JSON object."""
     tally = summary.tally
     return {
@@ -44,6 +45,7 @@ def datasheet(summary: Summary, figures: Figures, rules: JobRules) -> dict[str, 
         "users_of_an_object": {str(key): figures.users[key] for key in sorted(figures.users)},
         "agreement": {f"{key * STEP:.2f}": figures.agreement[key] for key in sorted(figures.agreement)},
         "largest_error_of_an_edge_in_thousandths": {str(key): figures.error[key] for key in sorted(figures.error)},
+        "ways_of_drawing": [one.to_dict() for one in modes],
         "settings": settings_of(rules),
     }
 

@@ -17,10 +17,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -28,6 +28,7 @@ from handlens.errors import TrainingDataError
 from handlens_conversion.boxes.drawn import EventRules
 from handlens_conversion.boxes.reasons import Reject, RejectReason
 from handlens_conversion.pipeline import carrying
+from handlens_conversion.pipeline.session import map_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -134,8 +135,8 @@ def ddl(schema: pa.Schema) -> str:
     return ", ".join(f"{column.name} {names.get(str(column.type), str(column.type))}" for column in schema)
 
 
-def _mapped(frame: DataFrame, read: object) -> DataFrame:
-    return frame.mapInArrow(read, rows_schema())
+def _mapped(frame: DataFrame, read: Callable[..., Any]) -> DataFrame:
+    return map_batches(frame, read, rows_schema())
 
 
 def _files_at(spark: SparkSession, path: str) -> Iterator[ExportFile]:

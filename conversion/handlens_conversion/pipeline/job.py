@@ -4,16 +4,16 @@ Rules:
 
 1. One shuffle brings the rows of a photo together, the photo's own row first; it is kept on disk, as three steps read
    it.
-2. What is about all photos (users that are programs, users' caps) is added up by Spark's own operators from columns
-   that `carrying` filled, and comes back as two small tables that are sent to every worker.
+2. What is about all photos (users that are programs, users' caps) is added up by Spark's own operators, and comes back
+   as two small tables that are sent to every worker.
 3. The order of rows before that shuffle, their number of partitions, and where tasks ran (or were run again) leave no
    trace: rows of a photo are sorted by all their columns, and records come to the driver in the order of photo ids.
 4. Nothing is published before all of it is known to be good enough (`JobRules.max_bad`).
 
 ::
 
-    report = run_job(JobInputs(events=["events/"], photos="items.jsonl", root="catalogue"), out, JobRules(),
-    spark_options)
+    inputs = JobInputs(("events/",), "items.jsonl", "catalogue")
+    carried = carry(spark, inputs, JobRules(), look_at=Pictures("catalogue"))
 """
 
 from __future__ import annotations
@@ -28,19 +28,36 @@ import numpy as np
 
 from handlens.errors import TrainingDataError
 from handlens_conversion.boxes.drawn import DrawnBox, EventRules
+from handlens_conversion.boxes.mode_fit import ModeFitSettings, fit_modes
+from handlens_conversion.boxes.modes import DrawingMode
 from handlens_conversion.boxes.robots import RobotSettings
 from handlens_conversion.pipeline import carrying, exports
 from handlens_conversion.pipeline.carrying import EVENT, LISTED, TALLY, Summary
 from handlens_conversion.pipeline.groups import SplitRules, near_duplicates, split
 from handlens_conversion.pipeline.photo_work import ImageVotes, LookAt, PhotoRecord, PhotoRules
 from handlens_conversion.pipeline.progress import showing
+from handlens_conversion.pipeline.session import map_batches
 from handlens_conversion.pipeline.tally import Tally
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["Carried", "JobInputs", "JobRules", "carry", "check_share", "records_of", "sides_of", "users_boxes"]
+__all__ = [
+    "HOUR",
+    "SHAPE",
+    "Carried",
+    "JobInputs",
+    "JobRules",
+    "carry",
+    "check_share",
+    "records_of",
+    "sides_of",
+    "users_boxes",
+]
 
+# `robots.hour_of` and `robots.shape_of` in SQL: the same doubles, without a way through Python.
+HOUR = "cast(floor(at / 3600) as bigint)"
+SHAPE = "cast(((f(x_min) * 9 + f(y_min)) * 9 + f(x_max)) * 9 + f(y_max) as int)".replace("f(", "floor(0.5D + 8 * ")
 _PARTITION_BYTES = 32 << 20  # of an export, read into one partition of the shuffle
 _UNPACKED = 8  # times the length of a compressed file
 
@@ -56,22 +73,30 @@ class JobInputs:
 
 @dataclass(frozen=True, slots=True)
 class JobRules:
-    """The settings of all steps; `max_bad` is the share of rows (or bytes of files) that may be no good, 0..1."""
+    """The settings of all steps.
+
+    `max_bad` is the share of rows (or bytes of files) that may be no good, 0..1. Ways of drawing are learned from
+    `sampled_photos` photos, or fewer when these have `sampled_boxes` boxes.
+    """
 
     events: EventRules = field(default_factory=EventRules)
     robots: RobotSettings = field(default_factory=RobotSettings)
     photo: PhotoRules = field(default_factory=PhotoRules)
     split: SplitRules = field(default_factory=SplitRules)
+    modes: ModeFitSettings = field(default_factory=ModeFitSettings)
+    sampled_photos: int = 1000
+    sampled_boxes: int = 30_000
     max_bad: float = 0.1
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What Spark found: `summary` of all rows, `finished` with a record a photo, `rows` of all photos' boxes."""
+    """What was found: `summary` of all rows, `finished` with a record a photo, `rows` of all boxes, learned `modes`."""
 
     summary: Summary
     finished: DataFrame
     rows: DataFrame
+    modes: tuple[DrawingMode, ...]
 
 
 def carry(
@@ -104,8 +129,10 @@ def carry(
     check_share(read, export, rules.max_bad)
     with showing(spark, "judging users", shown=progress):
         marked = _marked(rows, rules)
-    finish = partial(carrying.finish_photos, rules=rules.photo, look_at=look_at, image_votes=image_votes)
-    finished = marked.mapInArrow(finish, exports.ddl(carrying.RECORDS)).persist(StorageLevel.DISK_ONLY)
+    with showing(spark, "learning how people draw", shown=progress):
+        modes = _learned_modes(rows, marked, rules)
+    finish = partial(carrying.finish_photos, rules=rules.photo, look_at=look_at, modes=modes, image_votes=image_votes)
+    finished = map_batches(marked, finish, exports.ddl(carrying.RECORDS)).persist(StorageLevel.DISK_ONLY)
     with showing(spark, "finding objects", shown=progress):
         lines = [row.told for row in finished.filter(finished.kind == TALLY).select("told").collect()]
     summary = Summary.sum(lines)
@@ -116,7 +143,7 @@ def carry(
             f"no object was drawn by {rules.photo.consensus.min_users} users: {_most(summary.tally)} "
             f"(of {summary.tally.rows} rows); give more events, or lower --min-users"
         )
-    return Carried(summary, finished, rows)
+    return Carried(summary, finished, rows, modes)
 
 
 def records_of(finished: DataFrame) -> Iterator[PhotoRecord]:
@@ -139,6 +166,8 @@ def sides_of(finished: DataFrame, rules: SplitRules) -> dict[str, tuple[str, str
 def users_boxes(rows: DataFrame, photos: Sequence[str], *, most: int) -> dict[str, list[DrawnBox]]:
     """Of some photos the boxes as users drew them, at most `most` of each, by rank."""
     found: dict[str, list[DrawnBox]] = {photo: [] for photo in photos}
+    if not found:
+        return found
     wanted = rows.filter((rows.kind == EVENT) & ~rows.again & rows.photo.isin(list(photos)))
     for row in wanted.orderBy("photo", "rank", "event_id").toLocalIterator():
         if len(found[row.photo]) < most:
@@ -178,7 +207,7 @@ def _partitions(spark: SparkSession, export: exports.Export) -> int:
 def _listed(spark: SparkSession, path: str) -> DataFrame:
     try:
         lines = exports.lines_of(spark, [path])
-        return lines.mapInArrow(carrying.read_list, exports.rows_schema())
+        return map_batches(lines, carrying.read_list, exports.rows_schema())
     except Exception as error:
         raise TrainingDataError(f"the list of photos {path} cannot be read: {exports.java_cause(error)}") from error
 
@@ -208,7 +237,9 @@ def _marked(rows: DataFrame, rules: JobRules) -> DataFrame:
     from pyspark.sql import functions as F  # noqa: N812
 
     cap = rules.photo.cleaning.per_user
-    events = rows.filter((rows.kind == EVENT) & ~rows.again).select("user", "hour", "shape", "rank", "event_id")
+    events = rows.filter((rows.kind == EVENT) & ~rows.again).selectExpr(
+        "user", "rank", "event_id", f"{HOUR} as hour", f"{SHAPE} as shape"
+    )
     totals = events.groupBy("user").agg(F.count("*").alias("boxes"))
     busy = totals.filter(F.col("boxes") >= min(rules.robots.min_boxes, cap + 1))
     theirs = events.join(F.broadcast(busy), "user")
@@ -217,11 +248,30 @@ def _marked(rows: DataFrame, rules: JobRules) -> DataFrame:
     return marks.join(F.broadcast(caps), rows.user == F.col("cap_user"), "left").drop("cap_user")
 
 
+def _learned_modes(rows: DataFrame, marked: DataFrame, rules: JobRules) -> tuple[DrawingMode, ...]:
+    """The ways of drawing, from a sample of photos that is the same on every cluster."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    drawn = rows.filter((rows.kind == EVENT) & ~rows.again).groupBy("photo").agg(F.count("*").alias("boxes"))
+    enough = drawn.filter(F.col("boxes") >= rules.modes.min_users)
+    chosen = enough.orderBy(F.xxhash64("photo"), "photo").limit(rules.sampled_photos).select("photo")
+    sampled = marked.join(F.broadcast(chosen), "photo", "left_semi")
+    cleaned = map_batches(sampled, partial(carrying.clean_photos, rules=rules.photo), exports.ddl(carrying.SAMPLES))
+    photos: list[list[DrawnBox]] = []
+    boxes = 0
+    for row in cleaned.orderBy("photo").toLocalIterator():
+        photos.append(carrying.cleaned_boxes(row.photo, row.told))
+        boxes += len(photos[-1])
+        if boxes > rules.sampled_boxes:
+            break
+    return fit_modes(photos, rules.modes, rules.photo.consensus)
+
+
 def _robots(theirs: DataFrame, rules: JobRules) -> DataFrame:
     judge = partial(carrying.robots_among, settings=rules.robots)
     judged = theirs.filter(theirs.boxes >= rules.robots.min_boxes)
     counts = _counts(judged, "hour", "hours").join(_counts(judged, "shape", "shapes"), "user")
-    return counts.mapInArrow(judge, exports.ddl(carrying.ROBOTS))
+    return map_batches(counts, judge, exports.ddl(carrying.ROBOTS))
 
 
 def _counts(theirs: DataFrame, key: str, name: str) -> DataFrame:

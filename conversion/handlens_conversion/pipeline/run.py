@@ -22,9 +22,11 @@ from handlens_conversion.pipeline import job
 from handlens_conversion.pipeline.boxes_report import Sheet, draw_report
 from handlens_conversion.pipeline.dataset import write_dataset
 from handlens_conversion.pipeline.datasheet import datasheet, to_markdown
-from handlens_conversion.pipeline.exports import java_cause
+from handlens_conversion.pipeline.exports import java_cause, lines_of
+from handlens_conversion.pipeline.image_votes import Neighbours, PictureVotes, embed_items
 from handlens_conversion.pipeline.job import JobInputs, JobRules
 from handlens_conversion.pipeline.opening import Pictures
+from handlens_conversion.pipeline.photo_rows import read_photo_row
 from handlens_conversion.pipeline.photo_work import ImageVotes, PhotoRecord
 from handlens_conversion.pipeline.progress import showing
 from handlens_conversion.pipeline.sample_sheets import Seen, draw_sheet, photos_to_show
@@ -36,10 +38,12 @@ __all__ = ["Run", "RunOptions", "run"]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run is done; none of it changes the objects that are found.
+    """How a run is done.
 
-    `unseen` opens no picture (`opening.Pictures`). `detector` is a model folder whose predictions are shown in the
-    report, `sheets` how many photos the report shows, with at most `boxes_shown` users' boxes each.
+    `unseen` opens no picture (`opening.Pictures`). Labels must agree with what the detector in `gate` sees, or with
+    tags of the items that the embedder in `neighbours` finds alike; with neither, users alone decide. `detector` is a
+    model folder whose predictions are shown in the report, `sheets` how many photos the report shows, with at most
+    `boxes_shown` users' boxes each.
     """
 
     master: str = "local[*]"
@@ -47,6 +51,8 @@ class RunOptions:
     executor_memory: str = "1g"
     spark: tuple[str, ...] = ()
     unseen: bool = False
+    gate: Path | None = None
+    neighbours: Path | None = None
     detector: Path | None = None
     sheets: int = 24
     boxes_shown: int = 200
@@ -62,9 +68,7 @@ class Run:
     seconds: dict[str, float]
 
 
-def run(
-    inputs: JobInputs, out: Path, rules: JobRules, options: RunOptions, *, image_votes: ImageVotes | None = None
-) -> Run:
+def run(inputs: JobInputs, out: Path, rules: JobRules, options: RunOptions) -> Run:
     """Make a data set below `out`.
 
     Raises:
@@ -85,8 +89,9 @@ def run(
         with open_session(spark_options) as spark:
             clock.lap("start")
             try:
+                votes = _image_votes(spark, inputs, pictures, options, spark_options.scratch)
                 carried = job.carry(
-                    spark, inputs, rules, look_at=pictures, image_votes=image_votes, progress=options.progress
+                    spark, inputs, rules, look_at=pictures, image_votes=votes, progress=options.progress
                 )
                 clock.lap("carry")
                 sheet = _write(spark, carried, partial, inputs, rules, options)
@@ -102,6 +107,25 @@ def run(
         )
 
 
+def _image_votes(
+    spark: Any, inputs: JobInputs, pictures: Pictures, options: RunOptions, scratch: Path
+) -> ImageVotes | None:
+    """What labels must agree with; the embedded items travel with the job as a file."""
+    if options.gate is None and options.neighbours is None:
+        return None
+    neighbours = None
+    if options.neighbours is not None:
+        lines = [bytes(row.line) for row in lines_of(spark, [inputs.photos]).collect()]
+        items = [item for line in lines if line.strip() and (item := read_photo_row(line)) is not None]
+        file = scratch / "neighbours.npz"
+        if not embed_items(items, pictures, str(options.neighbours), file):
+            raise TrainingDataError(f"no item of {inputs.photos} has tags and a picture: leave --neighbours away")
+        spark.sparkContext.addFile(str(file))
+        neighbours = Neighbours(file.name, str(options.neighbours.resolve()))
+    detector = None if options.gate is None else str(options.gate.resolve())
+    return PictureVotes(pictures, detector, neighbours)
+
+
 def _write(
     spark: Any, carried: job.Carried, partial: Path, inputs: JobInputs, rules: JobRules, options: RunOptions
 ) -> dict[str, Any]:
@@ -114,7 +138,7 @@ def _write(
         info = {"description": "Objects that several users drew boxes on, merged by handlens-convert boxes"}
         figures = write_dataset(partial, records, sides, labels=labels, info=info)
         drawn = job.users_boxes(carried.rows, shown, most=options.boxes_shown)
-    sheet = datasheet(carried.summary, figures, rules)
+    sheet = datasheet(carried.summary, figures, rules, carried.modes)
     write_whole(partial / "datasheet.json", (json.dumps(sheet, indent=1, ensure_ascii=False) + "\n").encode())
     write_whole(partial / "DATASHEET.md", to_markdown(sheet).encode())
     sheets = _sheets([kept[photo] for photo in shown], drawn, Pictures(inputs.root, options.unseen), options.detector)

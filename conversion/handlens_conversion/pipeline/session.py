@@ -23,20 +23,20 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import handlens
 import handlens_conversion
 from handlens.errors import TrainingDataError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["SparkOptions", "open_session", "require_java"]
+__all__ = ["SparkOptions", "map_batches", "open_session", "require_java"]
 
 _MIN_JAVA = 17
 _INSTALL = "install Java 17 or newer (Debian, Ubuntu: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to one"
@@ -63,6 +63,13 @@ class SparkOptions:
     def is_local(self) -> bool:
         """Whether everything runs on this machine, in one JVM."""
         return self.master.startswith("local")
+
+
+def map_batches(frame: DataFrame, function: Callable[[Any], Any], schema: str) -> DataFrame:
+    """``mapInArrow`` without pyspark's warning of pandas from 3 on: no row of this job passes through pandas."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+        return frame.mapInArrow(function, schema)
 
 
 def require_java() -> None:
@@ -146,8 +153,8 @@ def _fewer_words(scratch: Path) -> Iterator[None]:
     """Keep the greetings of Spark's start from the terminal: its log settings lie in a file that Java is told of."""
     settings = scratch / "log4j2.properties"
     settings.write_text(
-        "rootLogger.level = error\nlogger.repl.name = org.apache.spark.repl.Main\nlogger.repl.level = error\n"
-        "rootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\n"
+        "rootLogger.level = error\nrootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\n"
+        "logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer\nlogger.gateway.level = error\n"
         "appender.console.name = console\nappender.console.target = SYSTEM_ERR\n"
         "appender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n",
         "utf-8",
@@ -156,10 +163,7 @@ def _fewer_words(scratch: Path) -> Iterator[None]:
     if before is None:
         os.environ["SPARK_CONF_DIR"] = str(scratch)
     try:
-        with warnings.catch_warnings():
-            # pyspark warns of every pandas from 3 on; no row of this job passes through pandas.
-            warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
-            yield
+        yield
     finally:
         if before is None:
             os.environ.pop("SPARK_CONF_DIR", None)
