@@ -232,15 +232,15 @@ def test_a_cluster_of_which_a_worker_dies_in_the_middle_gives_the_same_bytes(
     with running_cluster(tmp_path) as cluster:
         process = started(export, tmp_path / "out", "--master", cluster.master, "--executor-memory", "512m")
         until = time.monotonic() + 300
-        stage = tmp_path / "local-worker0"
-        # In the middle: both work, and the one to die holds pieces of a shuffle that others need.
-        while len(cluster.executors()) < 2 or not any(stage.glob("**/shuffle_*.data")):
+        # In the middle: both have done tasks after the first shuffle, so one loses rows that the other needs.
+        while not all(cluster.has_worked(at) for at in range(2)):
             assert time.monotonic() < until
             assert process.poll() is None, process.communicate()
-            time.sleep(0.1)
+            time.sleep(0.05)
         cluster.kill_worker(0)
         told, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors[-3000:]
+        assert "Lost executor" in errors
         assert cluster.workers[1].poll() is None
     assert content(json.loads(told)) == content(alone)
 

@@ -39,9 +39,10 @@ class Cluster:
     workers: list[subprocess.Popen[bytes]]
     folder: Path
 
-    def executors(self) -> list[int]:
-        """The worker folders in which an executor was started."""
-        return [at for at in range(len(self.workers)) if any((self.folder / f"work{at}").glob("app-*/*/stderr"))]
+    def has_worked(self, at: int) -> bool:
+        """Whether the worker's executor has done a task of a stage that reads what another stage wrote."""
+        logs = (self.folder / f"work{at}").glob("app-*/*/stderr")
+        return any(re.search(r"Finished task \S+ in stage [1-9]", log.read_text("utf-8", "replace")) for log in logs)
 
     def kill_worker(self, at: int) -> None:
         """End a worker with its executor and Python processes, as a machine that loses power would."""

@@ -184,13 +184,13 @@ def clean_photos(batches: Batches, rules: PhotoRules) -> Batches:
     """Runs of rows, as `finish_photos` takes them -> the cleaned boxes of each photo, for `cleaned_boxes`."""
     for listed, boxes in _runs(batches, Summary(), rules.read):
         kept = clean_photo(boxes, rules.cleaning).kept
-        told = json.dumps([(one.event_id, one.user, one.box, one.at) for one in kept])
+        told = json.dumps([(one.event_id, one.user, one.box, one.words, one.at) for one in kept])
         yield _batch([(listed.photo, told)], SAMPLES)
 
 
 def cleaned_boxes(photo: str, told: str) -> list[DrawnBox]:
-    """The boxes of one row of `clean_photos`, without the users' words."""
-    return [DrawnBox(event, user, photo, tuple(box), None, at) for event, user, box, at in json.loads(told)]
+    """The boxes of one row of `clean_photos`."""
+    return [DrawnBox(event, user, photo, tuple(box), words, at) for event, user, box, words, at in json.loads(told)]
 
 
 def finish_photos(

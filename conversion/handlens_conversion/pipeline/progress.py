@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["showing"]
 
 _PERIOD = 0.5  # seconds between two looks
+_PERIOD_IN_A_LOG = 10.0  # where every look is one more line
 
 
 @contextmanager
@@ -44,7 +46,8 @@ def showing(spark: SparkSession, step: str, *, shown: bool) -> Iterator[None]:
 
 def _watch(spark: SparkSession, bar: object, ended: threading.Event) -> None:
     tracker, totals, done = spark.sparkContext.statusTracker(), {}, {}
-    while not ended.wait(_PERIOD):
+    period = _PERIOD if sys.stderr.isatty() else _PERIOD_IN_A_LOG
+    while not ended.wait(period):
         for stage in tracker.getActiveStageIds():
             told = tracker.getStageInfo(stage)
             if told is not None:
