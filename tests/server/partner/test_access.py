@@ -48,17 +48,6 @@ def app(config: Config, clock: Clock, database: Database) -> Any:
 
 
 @pytest.fixture
-def config(request: pytest.FixtureRequest, tmp_path: Any, sqlite_template: Any) -> Config:
-    """A backend with an empty database of its own."""
-    import shutil
-
-    made = Config(data_dir=tmp_path / "server", lock_seconds=5)
-    made.data_dir.mkdir()
-    shutil.copy(sqlite_template, made.database_path)
-    return made
-
-
-@pytest.fixture
 def database(config: Config) -> Any:
     from handlens_server.database import open_database
 
