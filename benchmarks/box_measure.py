@@ -100,15 +100,15 @@ def methods(modes: Sequence[DrawingMode]) -> dict[str, Method]:
     return {**BASELINES, "handlens": consensus(modes)}
 
 
-def rate(crowds: Crowds, method: Method, users: int = 3, *, exactly: bool = False) -> dict[str, float]:
-    """Recall, precision, mean IoU and label accuracy at `users` users; `exactly`: of objects that so many drew well."""
+def rate(crowds: Crowds, method: Method, users: int = 3, *, exactly: int | None = None) -> dict[str, float]:
+    """Figures of objects of `users` users; asked for are those that so many, or `exactly` so many, drew well."""
     wanted = hits = found = matched = 0
     ious: list[float] = []
     named: list[bool] = []
     for photo, truth in crowds.truth.items():
         objects = method(crowds.boxes[photo], users)
         counts = crowds.well[photo]
-        asked = {at for at, count in enumerate(counts) if count == users or (count > users and not exactly)}
+        asked = {at for at, count in enumerate(counts) if (count >= users if exactly is None else count == exactly)}
         pairs = _pairs(objects, truth)
         wanted, found, matched = wanted + len(asked), found + len(objects), matched + len(pairs)
         for one, at, overlap in pairs:

@@ -38,8 +38,8 @@ class ModeFitSettings:
     """When a crowd of residuals is a way of drawing; lengths are sizes of the object."""
 
     most_modes: int = 5  # the careful one counted
-    min_share: float = 0.01  # of the residuals about well-known objects
-    min_boxes: int = 20
+    min_share: float = 0.006  # of the residuals about well-known objects
+    min_boxes: int = 12
     min_users: int = 5  # of an object that residuals are measured against
     about: float = 0.15  # IoU with the object from which a box has a residual
     radius: float = 0.1  # residuals whose four edges are all within it crowd together
