@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from handlens.answering.beside import Beside, thread_beside
 from handlens.answering.clock import Stopwatch
-from handlens.answering.looking import Look, Seen, look, look_each
+from handlens.answering.looking import Eyes, Look, Seen, look, look_each
 from handlens.answering.neighbours import Catalogue, Near, Nearby, neighbours_of
 from handlens.answering.pipeline import Answer, Answerer, Ask, could_improve
 
@@ -24,6 +24,7 @@ __all__ = [
     "Ask",
     "Beside",
     "Catalogue",
+    "Eyes",
     "Look",
     "Near",
     "Nearby",

@@ -10,7 +10,10 @@ __all__ = ["Stopwatch"]
 
 
 class Stopwatch:
-    """Milliseconds by step; a step that runs for several objects adds up. It runs from when it is made."""
+    """Milliseconds by step, in the order in which steps began; a step that runs for several objects adds up.
+
+    It runs from when it is made.
+    """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
@@ -25,6 +28,7 @@ class Stopwatch:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time the block under a name."""
+        self.milliseconds.setdefault(name, 0.0)
         begun = self._now()
         yield
-        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (self._now() - begun) * 1000
+        self.milliseconds[name] += (self._now() - begun) * 1000
