@@ -30,7 +30,7 @@ def draw_curves(curves: dict[str, Any], path: Path) -> None:
                 axis.plot(sorted(points), values, marker="o", markersize=3, color=colour, lw=wide, label=method)
             axis.set_title(title)
             axis.set_xlabel(label)
-    axes[0][0].legend(fontsize=7)
+    axes[1][0].legend(fontsize=7, loc="lower left")
     _save(drawing, path)
 
 

@@ -128,6 +128,18 @@ def test_a_photo_with_more_boxes_than_can_be_used_is_looked_at_in_part() -> None
     assert overlap(found.box, CUP) > 0.95
 
 
+def test_in_a_flood_of_junk_what_agrees_by_chance_is_no_object() -> None:
+    random = np.random.default_rng(2)
+    flood = []
+    for at, (corners, size) in enumerate(zip(random.random((300, 2)), random.random((300, 2)), strict=True)):
+        left, top = (0.7 * corners).tolist()
+        right, bottom = (0.7 * corners + 0.05 + 0.25 * size).tolist()
+        flood.append(DrawnBox(f"f{at:03d}", f"f{at}", "p", (left, top, right, bottom), None, 0.0))
+    found = find_objects(crowd(CUP, range(40)) + flood)
+    assert [overlap(one.box, CUP) > 0.9 for one in found] == [True]
+    assert len(find_objects(flood, ConsensusSettings(min_share=0.0))) > 1
+
+
 def test_the_standard_error_shrinks_with_the_root_of_the_users() -> None:
     (few,), (many,) = find_objects(crowd(CUP, range(4))), find_objects(crowd(CUP, range(64)))
     assert np.mean(few.uncertainty) / np.mean(many.uncertainty) == pytest.approx(4, rel=0.3)

@@ -15,7 +15,7 @@ biweight), with annotators' ways of drawing (`modes`) as in Welinder et al. (201
 Rules:
 
 1. A user counts once for an object, however many boxes they draw on it, and an object needs `min_users` different
-   users: for privacy as much as for quality.
+   users: for privacy as much as for quality. On a photo of very many users it needs `min_share` of them.
 2. The answer is a function of the set of boxes: any order gives the same bytes. Edges are rounded to 1/100,000.
 3. The time is bounded: of a photo with more than `max_boxes` boxes those of least `cleaning.rank_of` are looked at.
 
@@ -49,6 +49,7 @@ class ConsensusSettings:
     """How boxes become objects."""
 
     min_users: int = 3
+    min_share: float = 0.015  # of the photo's users that an object needs: of very many some agree by chance
     max_boxes: int = 400  # of one photo
     min_trust: float = 0.3  # boxes of users below it are not looked at
     about: float = 0.3  # IoU with an object from which a box was drawn about there
@@ -107,10 +108,11 @@ def find_objects(
     if fitted is None:
         return ()
     objects, assigned = fitted
+    needed = max(settings.min_users, settings.min_share * len({one.user for one in listed}))
     counts = np.bincount(assigned.owner[assigned.owner >= 0], minlength=len(objects.boxes))
     found = [
         _object(listed, crowd, objects, assigned, at, modes, settings)
-        for at in np.flatnonzero(counts >= settings.min_users).tolist()
+        for at in np.flatnonzero(counts >= needed).tolist()
     ]
     return tuple(sorted(found, key=lambda one: one.box))
 
