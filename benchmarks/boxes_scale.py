@@ -34,7 +34,7 @@ _WORDS = ("cup", "lamp", "shoe", "dog", "cat", "chair", "car", "tree", "book", "
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000])
     parser.add_argument(
         "--skew", type=int, default=0, help="boxes on one photo, and as many by one user; 0: not measured"
     )

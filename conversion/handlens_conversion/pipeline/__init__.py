@@ -4,16 +4,19 @@ What is decided about one photo, one user or one word stands in `handlens_conver
 moves rows to those functions and the answers into a folder::
 
     command        handlens-convert boxes
-    job            the steps in order; the only place that knows all of them
-    session        starts Spark; checks Java
-    exports        files of events -> rows;     photo_list   the photos' list -> rows
+    run            one run, from options to a published folder
+    job            the steps in order: the shuffle, what is about all users, the records
+    exports        files of events -> rows
     carrying       batches of Arrow rows -> the functions of boxes -> batches
     photo_work     one photo: clean, look at the picture, find objects, label
-    tally          why rows were left out: counts and samples that add up
-    look           a picture's bytes -> size, content hash, perceptual hash
+    image_votes    what a detector and similar items say of an object
+    dataset        the files: coco_json, tables;    datasheet, boxes_report, sample_sheets are for people
     groups         near-duplicates together; train, val or test by hash
+    look, opening  a picture's bytes -> size, content hash, perceptual hash
+    photo_rows     one row of the list of photos;   tally: why rows were left out, counts that add up
+    session        starts Spark, checks Java;       progress: how far it is
     whole_folder   a folder appears whole or not at all
-    dataset        COCO JSON and Parquet;       datasheet, boxes_report, sample_sheets   for people
 
-Imports go down that list. Only `session`, `exports`, `photo_list` and `job` import pyspark, inside functions.
+Only `session`, `exports` and `job` import pyspark, and `image_votes` to find a file that travelled with the job; all of
+them inside functions.
 """

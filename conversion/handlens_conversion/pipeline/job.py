@@ -36,7 +36,7 @@ from handlens_conversion.pipeline.carrying import EVENT, LISTED, TALLY, Summary
 from handlens_conversion.pipeline.groups import SplitRules, near_duplicates, split
 from handlens_conversion.pipeline.photo_work import ImageVotes, LookAt, PhotoRecord, PhotoRules
 from handlens_conversion.pipeline.progress import showing
-from handlens_conversion.pipeline.session import map_batches
+from handlens_conversion.pipeline.session import collect_table, map_batches
 from handlens_conversion.pipeline.tally import Tally
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def records_of(finished: DataFrame) -> Iterator[PhotoRecord]:
 
 def sides_of(finished: DataFrame, rules: SplitRules) -> dict[str, tuple[str, str]]:
     """For each photo its side of the split, and the photo that its group of near-duplicates is named by."""
-    table = finished.filter(finished.kind == LISTED).select("photo", "sha256", "phash").orderBy("photo").toArrow()
+    ordered = finished.filter(finished.kind == LISTED).select("photo", "sha256", "phash").orderBy("photo")
+    table = collect_table(ordered)
     photos, sha256s = table["photo"].to_pylist(), table["sha256"].to_pylist()
     hashes = np.array([int(phash, 16) for phash in table["phash"].to_pylist()], dtype=np.uint64)
     groups = near_duplicates(hashes, max_distance=rules.max_distance)

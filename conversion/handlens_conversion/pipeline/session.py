@@ -34,9 +34,10 @@ import handlens_conversion
 from handlens.errors import TrainingDataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["SparkOptions", "map_batches", "open_session", "require_java"]
+__all__ = ["SparkOptions", "collect_table", "map_batches", "open_session", "require_java"]
 
 _MIN_JAVA = 17
 _INSTALL = "install Java 17 or newer (Debian, Ubuntu: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to one"
@@ -66,10 +67,23 @@ class SparkOptions:
 
 
 def map_batches(frame: DataFrame, function: Callable[[Any], Any], schema: str) -> DataFrame:
-    """``mapInArrow`` without pyspark's warning of pandas from 3 on: no row of this job passes through pandas."""
+    """``DataFrame.mapInArrow``."""
+    with _no_word_of_pandas():
+        return frame.mapInArrow(function, schema)
+
+
+def collect_table(frame: DataFrame) -> pa.Table:
+    """``DataFrame.toArrow``: all rows, in the driver's memory."""
+    with _no_word_of_pandas():
+        return frame.toArrow()
+
+
+@contextmanager
+def _no_word_of_pandas() -> Iterator[None]:
+    """pyspark warns of every pandas from 3 on; no row of this job passes through pandas."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
-        return frame.mapInArrow(function, schema)
+        yield
 
 
 def require_java() -> None:
