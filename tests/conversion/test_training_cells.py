@@ -88,6 +88,20 @@ def test_features_come_from_the_disk_the_second_time(tmp_path: Path, reader: Fea
     assert np.array_equal(first.weights, second.weights)
 
 
+@pytest.mark.parametrize("kept", [0, 10, 1000])
+def test_a_damaged_file_of_the_cache_is_made_again(
+    tmp_path: Path, reader: FeatureReader, photo: BoxedPhoto, kept: int
+) -> None:
+    given = {"network": "n", "folder": tmp_path, "reader": lambda: reader}
+    ((_, first),) = cached_cells([photo], LABELS, WHOLE, **given)
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:kept])
+    ((_, again),) = cached_cells([photo], LABELS, WHOLE, **given)
+    assert np.array_equal(first.features, again.features)
+    assert file.read_bytes() == content
+
+
 def test_all_that_features_depend_on_is_in_the_key(photo: BoxedPhoto) -> None:
     def key(
         of: BoxedPhoto = photo, content: str = "c", labels: Any = LABELS, network: str = "n", **options: Any

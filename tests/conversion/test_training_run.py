@@ -87,15 +87,6 @@ def test_run_again_it_is_the_same_model_and_from_the_cache(trained: Path, tmp_pa
     assert sorted((tmp_path / "cache").rglob("*.*")) == kept
 
 
-def test_a_damaged_file_of_the_cache_is_made_again(trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained.parent / "cache" / "detector-cells", tmp_path / "cache" / "detector-cells")
-    for file in (tmp_path / "cache" / "detector-cells").iterdir():
-        file.write_bytes(file.read_bytes()[:1000])
-    assert train(windmill_dataset(tmp_path / "data"), tmp_path / "out", "--type", "windmill=place").exit_code == 0
-    first, again = (folder / "detector" / "model.tflite" for folder in (trained, tmp_path / "out"))
-    assert first.read_bytes() == again.read_bytes()
-
-
 def test_what_learned_nothing_is_refused_and_nothing_is_replaced(trained: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(trained, tmp_path / "out"))
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}

@@ -85,7 +85,8 @@ def _written(cells: Cells) -> bytes:
 
 def _read(file: Path) -> Cells | None:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # Opened here: NumPy leaves a damaged file open.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             return Cells(stored["features"], stored["targets"], stored["weights"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         # Missing, cut off or of another make: what it holds can always be computed.
