@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from handlens_server.database_errors import SchemaError
+from handlens_server.partner import stability_tables as _stability_tables  # noqa: F401 -- part of the metadata
 from handlens_server.tables import Base
 
 __all__ = ["current_revision", "head_revision", "require_current", "upgrade_schema"]
