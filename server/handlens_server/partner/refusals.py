@@ -5,7 +5,7 @@
     PartnerRefusal
     ├── IdempotencyError            a write that may not be made
     │   ├── KeyMissingError         it has no Idempotency-Key
-    │   ├── KeyMalformedError       the key is no string of 1 to 255 characters
+    │   ├── KeyMalformedError       the key is no plain word of 8 to 64 characters
     │   ├── KeyReusedError          the key came before with another request
     │   └── KeyInUseError           the first request with this key is still running
     ├── RateLimitedError            too many requests in a short time: slow down
@@ -13,7 +13,6 @@
     ├── OverloadedError             this worker has more work than it can do in time
     ├── DeadlineUnreachableError    the answer cannot be made in what is left of `deadline_ms`
     ├── DeadlineTooShortError       no answer of this kind was ever made in so short a time
-    ├── PartnerStoppedError         the operator stopped this partner
     ├── VersionGoneError            the contract version is past its sunset
     ├── FaultNotAllowedError        a live key asked for an injected fault
     └── FaultMalformedError         the fault that was asked for is none that there is
@@ -37,7 +36,6 @@ __all__ = [
     "KeyReusedError",
     "OverloadedError",
     "PartnerRefusal",
-    "PartnerStoppedError",
     "QuotaExhaustedError",
     "RateLimitedError",
     "VersionGoneError",
@@ -65,7 +63,7 @@ class KeyMissingError(IdempotencyError):
 
 
 class KeyMalformedError(IdempotencyError):
-    """An Idempotency-Key is no string of 1 to 255 characters."""
+    """An Idempotency-Key is no plain word of 8 to 64 characters."""
 
 
 class KeyReusedError(IdempotencyError):
@@ -94,10 +92,6 @@ class DeadlineUnreachableError(_LaterError):
 
 class DeadlineTooShortError(PartnerRefusal):
     """The deadline is shorter than such an answer ever took."""
-
-
-class PartnerStoppedError(PartnerRefusal):
-    """The operator stopped this partner."""
 
 
 class VersionGoneError(PartnerRefusal):

@@ -1,4 +1,4 @@
-"""The tables of what keeps the endpoint steady: writes that were made, requests that were counted, partners stopped."""
+"""The tables of what keeps the endpoint steady: writes that were made, requests that were counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from handlens_server.tables import Base
 
-__all__ = ["PartnerCountRow", "PartnerStopRow", "PartnerWriteRow"]
+__all__ = ["PartnerCountRow", "PartnerWriteRow"]
 
 
 class PartnerWriteRow(Base):
@@ -38,12 +38,3 @@ class PartnerCountRow(Base):
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
     what: Mapped[str] = mapped_column(String(40), primary_key=True)
     used: Mapped[int] = mapped_column(Integer)
-
-
-class PartnerStopRow(Base):
-    """A partner whom the operator stopped, since when and why."""
-
-    __tablename__ = "partner_stops"
-    partner: Mapped[str] = mapped_column(String(120), primary_key=True)
-    reason: Mapped[str] = mapped_column(String(500))
-    stopped_at: Mapped[str] = mapped_column(String(40))

@@ -52,8 +52,7 @@ def refuse(_session: Session) -> Kept:
 
 class TestTheKey:
     @pytest.mark.parametrize(
-        ("header", "key"),
-        [('"8e03978e-40d5"', "8e03978e-40d5"), (" abc ", "abc"), (r'"a\"b\\c"', r'a"b\c'), ('"a b"', "a b")],
+        ("header", "key"), [('"8e03978e-40d5"', "8e03978e-40d5"), (" a.b_c:d-e ", "a.b_c:d-e"), ("k" * 64, "k" * 64)]
     )
     def test_is_a_string_with_or_without_quotes(self, header: str, key: str) -> None:
         assert read_key(header) == key
@@ -63,7 +62,10 @@ class TestTheKey:
         with pytest.raises(KeyMissingError, match="send a random UUID"):
             read_key(header)
 
-    @pytest.mark.parametrize("header", ['""', '"a', 'a"', "a,b", "a b", '"ä"', "k" * 256, '"\\n"', "\x00", '"a";p=1'])
+    @pytest.mark.parametrize(
+        "header",
+        ['""', '"8e03978e', '8e03978e"', "8e03978e,8e03978f", "8e03 978e", '"8e03978ä"', "k" * 65, "short", "\x00"],
+    )
     def test_is_refused_when_it_is_no_string(self, header: str) -> None:
         with pytest.raises(KeyMalformedError):
             read_key(header)
@@ -71,7 +73,7 @@ class TestTheKey:
     @given(st.text())
     def test_any_other_text_is_a_key_or_refused(self, header: str) -> None:
         with contextlib.suppress(KeyMissingError, KeyMalformedError):
-            assert 1 <= len(read_key(header)) <= 255
+            assert 8 <= len(read_key(header)) <= 64
 
     def test_parts_of_a_request_cannot_be_moved_into_one_another(self) -> None:
         made = {

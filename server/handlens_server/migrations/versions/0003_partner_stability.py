@@ -1,4 +1,4 @@
-"""Writes by their Idempotency-Key, counts by day, partners that are stopped."""
+"""Writes by their Idempotency-Key, and counts by day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the three tables."""
+    """Make the tables."""
     op.create_table(
         "partner_writes",
         sa.Column("owner", sa.String(120), primary_key=True),
@@ -32,10 +32,4 @@ def upgrade() -> None:
         sa.Column("day", sa.String(10), primary_key=True),
         sa.Column("what", sa.String(40), primary_key=True),
         sa.Column("used", sa.Integer, nullable=False),
-    )
-    op.create_table(
-        "partner_stops",
-        sa.Column("partner", sa.String(120), primary_key=True),
-        sa.Column("reason", sa.String(500), nullable=False),
-        sa.Column("stopped_at", sa.String(40), nullable=False),
     )
