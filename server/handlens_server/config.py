@@ -48,6 +48,7 @@ class Config:
     search_wait_seconds: int = 10  # how long the first searches wait for the index
     lock_seconds: int = 10  # how long a transaction waits for another
     retry_after_seconds: int = 30  # what a client is told when the database is down
+    tracing: str = ""  # otlp: spans go where the variables OTEL_... say; empty: none are made
     trusted_proxies: int = 0  # how many proxies in front set X-Forwarded-For and -Proto
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from handlens_server.database import Database
 from handlens_server.metrics import Metrics
 from handlens_server.searching import Searching
 from handlens_server.times import Clock
+from handlens_server.tracing import Tracer
 
 __all__ = ["Services"]
 
@@ -22,8 +23,10 @@ class Services:
     metrics: Metrics
     clock: Clock
     searching: Searching
+    tracer: Tracer
 
     def close(self) -> None:
         """Let go of what was opened."""
         self.searching.close()
         self.database.close()
+        self.tracer.close()
