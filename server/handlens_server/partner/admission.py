@@ -32,11 +32,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from handlens_server.pace import Pace
+from handlens_server.partner.errors import PartnerError
 from handlens_server.partner.refusals import (
     DeadlineTooShortError,
     DeadlineUnreachableError,
     OverloadedError,
-    PartnerRefusal,
 )
 
 __all__ = ["Admission", "AdmissionOptions", "Ticket"]
@@ -72,7 +72,7 @@ class Ticket:
         with self._admission.turn(self, deadline_ms):
             yield
 
-    def too_late(self, elapsed_ms: float, deadline_ms: float) -> PartnerRefusal:
+    def too_late(self, elapsed_ms: float, deadline_ms: float) -> PartnerError:
         """The refusal of a search that has no time left: it is the server's fault where the search had to wait."""
         text = f"{elapsed_ms:.0f} of {deadline_ms:g} ms are over before anything could be looked at"
         if self.waited_ms < deadline_ms / 4:

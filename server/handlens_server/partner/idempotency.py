@@ -6,14 +6,16 @@ Rules:
    transaction as the write itself: there is never one without the other.
 2. Before that, a transaction of its own claims the key, so that a second request with it learns that the first is
    running. A claim that its worker does not finish (it was killed) ends after `claim_seconds`; then another takes it.
-3. Who writes holds the lock of the key's row to the end, and must still have the claim. So a worker that was only slow,
-   and lost its claim, writes nothing; and one that is writing cannot lose it.
+3. Who keeps an answer holds the lock of the key's row to the end, and must still have the claim. So a worker that was
+   only slow, and lost its claim, writes nothing; and one that keeps its answer cannot lose it.
 4. An attempt that fails lets go of the key: nothing was written, and the same key may be tried again.
 5. Each claim removes a few keys that expired, so the table does not grow with time.
 
 ::
 
     kept, is_replayed = writes.once(owner, key, fingerprint, lambda session: Kept(201, b"{}"))
+
+A write that has a transaction of its own tells its answer there: `writes.around(owner, key, fingerprint, work)`.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from handlens_server.partner.refusals import KeyInUseError, KeyReusedError
 from handlens_server.partner.stability_tables import PartnerWriteRow
 from handlens_server.times import Clock, parse_time, text_of
 
-__all__ = ["Kept", "Writes", "forget_writes"]
+__all__ = ["Keep", "Kept", "Writes", "forget_writes"]
 
 _log = structlog.get_logger("handlens_server.partner")
 _SWEPT = 4  # expired keys removed with each claim
@@ -64,6 +66,34 @@ class _Attempt:
         return self.owner, self.key
 
 
+class Keep:
+    """Keeps the answer of one attempt, in the transaction of its write."""
+
+    def __init__(self, attempt: _Attempt, expires_at: str) -> None:
+        self._attempt = attempt
+        self._expires_at = expires_at
+        self.is_done = False
+
+    def lock(self, session: Session) -> PartnerWriteRow:
+        """Lock the key's row until the transaction ends.
+
+        Raises:
+            KeyInUseError: this attempt was so late that another took its key.
+        """
+        row = session.get(PartnerWriteRow, self._attempt.is_its_row, with_for_update=True)
+        if row is None or row.claim != self._attempt.claim:
+            raise _in_use(1)
+        return row
+
+    def __call__(self, session: Session, kept: Kept) -> None:
+        """Keep the answer, if this attempt still has its key; raises as `lock`."""
+        row = self.lock(session)
+        row.status, row.content_type, row.body = kept.status, kept.content_type, kept.body
+        row.expires_at = self._expires_at
+        session.flush()
+        self.is_done = True
+
+
 class Writes:
     """The writes of one database. Safe to share between threads, workers and machines."""
 
@@ -80,13 +110,33 @@ class Writes:
             KeyReusedError: the key came before with another request. KeyInUseError: that request is still running.
             DatabaseError: nothing was written, or it cannot be known: the same key is safe to send again.
         """
+
+        def work(keep: Keep) -> Kept:
+            with self._database.session() as session:
+                keep.lock(session)
+                kept = write(session)
+                keep(session, kept)
+            return kept
+
+        return self.around(owner, key, fingerprint, work)
+
+    def around(self, owner: str, key: str, fingerprint: str, work: Callable[[Keep], Kept]) -> tuple[Kept, bool]:
+        """As `once`, for work with a transaction of its own, which calls ``keep(session, answer)`` in it.
+
+        Where it did not, because it found that nothing was left to write, its answer is kept afterwards.
+        """
         attempt = _Attempt(owner, key, fingerprint, secrets.token_hex(16), self._clock())
         known = self._known(attempt) or self._claimed(attempt)
         if known is not None:
             return known, True
         fault_point("partner.write.claimed")
+        keep = Keep(attempt, text_of(attempt.now + self._keep))
         try:
-            return self._written(attempt, write), False
+            kept = work(keep)
+            if not keep.is_done:
+                with self._database.session() as session:
+                    keep(session, kept)
+            return kept, False
         except BaseException:
             self._let_go(attempt)
             raise
@@ -111,16 +161,6 @@ class Writes:
                 for name, value in self._new_row(attempt).items():
                     setattr(row, name, value)
             return known
-
-    def _written(self, attempt: _Attempt, write: Callable[[Session], Kept]) -> Kept:
-        with self._database.session() as session:
-            row = session.get(PartnerWriteRow, attempt.is_its_row, with_for_update=True)
-            if row is None or row.claim != attempt.claim:
-                raise _in_use(1)  # this attempt was so late that another took its key
-            kept = write(session)
-            row.status, row.content_type, row.body = kept.status, kept.content_type, kept.body
-            row.expires_at = text_of(attempt.now + self._keep)
-            return kept
 
     def _let_go(self, attempt: _Attempt) -> None:
         """Give the key free, unless the write was made after all: a commit can succeed whose answer never comes."""

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from handlens_server.database import Database
 from handlens_server.partner.rate_fields import Limit, LimitState
-from handlens_server.partner.refusals import QuotaExhaustedError
+from handlens_server.partner.refusals import QuotaExceededError
 from handlens_server.partner.stability_tables import PartnerCountRow
 from handlens_server.times import Clock, day_of
 
@@ -54,7 +54,7 @@ class Quotas:
         """Use one unit of a day's quota; where it stands now.
 
         Raises:
-            QuotaExhaustedError: the day's quota is used up. DatabaseError: it cannot be counted.
+            QuotaExceededError: the day's quota is used up. DatabaseError: it cannot be counted.
         """
         now = self._clock()
         with self._lock:
@@ -65,7 +65,7 @@ class Quotas:
                 self._fill(purse, owner, limit)
             reset = _seconds_left(now)
             if not purse.units:
-                raise QuotaExhaustedError(
+                raise QuotaExceededError(
                     f"the quota of {limit.quota} {limit.name} of this day (UTC) is used up: go on tomorrow", reset
                 )
             purse.units -= 1

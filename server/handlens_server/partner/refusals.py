@@ -1,106 +1,123 @@
-"""What a partner's request is refused with by the parts that keep the endpoint steady.
+"""What a partner's call is refused with by the parts that keep the endpoint steady.
 
 ::
 
-    PartnerRefusal
-    ├── IdempotencyError            a write that may not be made
-    │   ├── KeyMissingError         it has no Idempotency-Key
-    │   ├── KeyMalformedError       the key is no plain word of 8 to 64 characters
-    │   ├── KeyReusedError          the key came before with another request
-    │   └── KeyInUseError           the first request with this key is still running
-    ├── RateLimitedError            too many requests in a short time: slow down
-    ├── QuotaExhaustedError         the quota of the day is used up
-    ├── OverloadedError             this worker has more work than it can do in time
-    ├── DeadlineUnreachableError    the answer cannot be made in what is left of `deadline_ms`
-    ├── DeadlineTooShortError       no answer of this kind was ever made in so short a time
-    ├── VersionGoneError            the contract version is past its sunset
-    ├── FaultNotAllowedError        a live key asked for an injected fault
-    └── FaultMalformedError         the fault that was asked for is none that there is
+    PartnerError
+    ├── KeyMissingError             400 idempotency-key-missing     a write has no Idempotency-Key
+    ├── KeyMalformedError           400 idempotency-key-malformed   it is no plain word of 8 to 64 characters
+    ├── KeyReusedError              422 idempotency-key-reused      it came before with another request
+    ├── KeyInUseError               409 idempotency-running         the first request with it is still running
+    ├── RateLimitedError            429 rate-limited                too many requests in a short time
+    ├── QuotaExceededError          429 quota-exceeded              the quota of the day is used up
+    ├── OverloadedError             503 overloaded                  this worker has more work than it can do in time
+    ├── DeadlineUnreachableError    503 deadline-unreachable        too busy to answer within `deadline_ms`
+    ├── DeadlineTooShortError       422 deadline-too-short          it was over although nothing was in the way
+    ├── VersionGoneError            410 version-gone                the contract version is past its sunset
+    ├── FaultNotAllowedError        403 test-key-needed             a live key asked for a fault
+    └── FaultMalformedError         400 fault-malformed             there is no such fault
 
-`retry_after` is in seconds, where waiting helps. `handlens_server.problems` says the status and the code of each.
+What may succeed later is retryable, and says after how many seconds.
 """
 
 from __future__ import annotations
 
-from handlens.errors import HandlensError
+from handlens_server.partner.errors import PartnerError
 
 __all__ = [
     "DeadlineTooShortError",
     "DeadlineUnreachableError",
     "FaultMalformedError",
     "FaultNotAllowedError",
-    "IdempotencyError",
     "KeyInUseError",
     "KeyMalformedError",
     "KeyMissingError",
     "KeyReusedError",
     "OverloadedError",
-    "PartnerRefusal",
-    "QuotaExhaustedError",
+    "QuotaExceededError",
     "RateLimitedError",
     "VersionGoneError",
 ]
 
 
-class PartnerRefusal(HandlensError):  # noqa: N818 -- the root of errors, no error of its own
-    """A request of a partner is refused."""
-
-
-class _LaterError(PartnerRefusal):
-    """The same request may succeed after `retry_after` seconds."""
-
-    def __init__(self, message: str, retry_after: int) -> None:
-        super().__init__(message)
-        self.retry_after = max(1, retry_after)
-
-
-class IdempotencyError(PartnerRefusal):
-    """A write may not be made."""
-
-
-class KeyMissingError(IdempotencyError):
+class KeyMissingError(PartnerError):
     """A write has no Idempotency-Key."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "idempotency-key-missing", message)
 
-class KeyMalformedError(IdempotencyError):
+
+class KeyMalformedError(PartnerError):
     """An Idempotency-Key is no plain word of 8 to 64 characters."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "idempotency-key-malformed", message)
 
-class KeyReusedError(IdempotencyError):
+
+class KeyReusedError(PartnerError):
     """An Idempotency-Key came before with another request."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(422, "idempotency-key-reused", message)
 
-class KeyInUseError(IdempotencyError, _LaterError):
+
+class KeyInUseError(PartnerError):
     """The first request with this key is still running."""
 
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(409, "idempotency-running", message, retry_after=max(1, retry_after))
 
-class RateLimitedError(_LaterError):
+
+class RateLimitedError(PartnerError):
     """Too many requests in a short time."""
 
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(429, "rate-limited", message, retry_after=max(1, retry_after))
 
-class QuotaExhaustedError(_LaterError):
+
+class QuotaExceededError(PartnerError):
     """The quota of the day is used up."""
 
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(429, "quota-exceeded", message, retry_after=max(1, retry_after))
 
-class OverloadedError(_LaterError):
+
+class OverloadedError(PartnerError):
     """A worker has more work than it can do in time."""
 
-
-class DeadlineUnreachableError(_LaterError):
-    """The answer cannot be made in what is left of the deadline, because the server is busy."""
-
-
-class DeadlineTooShortError(PartnerRefusal):
-    """The deadline is shorter than such an answer ever took."""
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(503, "overloaded", message, retry_after=max(1, retry_after))
 
 
-class VersionGoneError(PartnerRefusal):
+class DeadlineUnreachableError(PartnerError):
+    """The server is too busy to answer within the deadline."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(503, "deadline-unreachable", message, retry_after=max(1, retry_after))
+
+
+class DeadlineTooShortError(PartnerError):
+    """The deadline was over although nothing was in the way."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(422, "deadline-too-short", message)
+
+
+class VersionGoneError(PartnerError):
     """The contract version is past its sunset."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(410, "version-gone", message)
 
-class FaultNotAllowedError(PartnerRefusal):
+
+class FaultNotAllowedError(PartnerError):
     """A live key asked for an injected fault."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(403, "test-key-needed", message)
 
-class FaultMalformedError(PartnerRefusal):
+
+class FaultMalformedError(PartnerError):
     """The fault that was asked for is none that there is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "fault-malformed", message)

@@ -21,7 +21,7 @@ from support.paths import ROOT
 
 from handlens_server.config import Config
 from handlens_server.database import Database, DatabaseBusyError
-from handlens_server.partner.idempotency import Kept, Writes, forget_writes
+from handlens_server.partner.idempotency import Keep, Kept, Writes, forget_writes
 from handlens_server.partner.idempotency_keys import fingerprint_of, read_key
 from handlens_server.partner.refusals import KeyInUseError, KeyMalformedError, KeyMissingError, KeyReusedError
 from handlens_server.partner.stability_tables import PartnerWriteRow
@@ -118,6 +118,27 @@ class TestOneWrite:
             writes.once("acme", "k", SAME, fail)
         assert (written(database), keys(database)) == (0, 0)
         assert writes.once("acme", "k", OTHER, count_up) == (Kept(201, b"1"), False)
+
+    def test_a_write_with_a_transaction_of_its_own_keeps_its_answer_in_it(
+        self, writes: Writes, database: Database
+    ) -> None:
+        def work(keep: Keep) -> Kept:
+            with database.session() as session:
+                kept = count_up(session)
+                keep(session, kept)
+            return kept
+
+        def fail(keep: Keep) -> Kept:
+            with database.session() as session:
+                keep(session, count_up(session))
+                raise ValueError("before the commit")
+
+        with pytest.raises(ValueError, match="before the commit"):
+            writes.around("acme", "k", SAME, fail)
+        assert writes.around("acme", "k", SAME, work) == (Kept(201, b"1"), False)
+        assert writes.once("acme", "k", SAME, refuse) == (Kept(201, b"1"), True)
+        assert writes.around("acme", "k2", SAME, lambda _keep: Kept(200, b"known")) == (Kept(200, b"known"), False)
+        assert writes.once("acme", "k2", SAME, refuse) == (Kept(200, b"known"), True)
 
     def test_keys_that_expired_are_removed_by_later_writes(
         self, writes: Writes, clock: Clock, database: Database

@@ -18,7 +18,7 @@ from handlens_server.partner.counted import CountedStorage
 from handlens_server.partner.quotas import DAY, Quotas, forget_counts, used_on
 from handlens_server.partner.rate_fields import Limit, rate_fields
 from handlens_server.partner.rates import Rates
-from handlens_server.partner.refusals import QuotaExhaustedError, RateLimitedError
+from handlens_server.partner.refusals import QuotaExceededError, RateLimitedError
 
 MINUTE = Limit("minute", quota=5, window=60)
 
@@ -119,7 +119,7 @@ def admitted_quota(quotas: Quotas, limit: Limit, tries: int) -> int:
         try:
             quotas.take("acme", limit)
             admitted += 1
-        except QuotaExhaustedError:
+        except QuotaExceededError:
             pass
     return admitted
 
@@ -135,7 +135,7 @@ class TestADay:
     def test_used_up_it_says_when_the_next_day_begins(self, database: Database, clock: Clock) -> None:
         quotas, limit = Quotas(database, clock), Limit("searches", 1, DAY)
         assert quotas.take("acme", limit).reset == 12 * 3600 + 1
-        with pytest.raises(QuotaExhaustedError, match="quota of 1 searches of this day") as refused:
+        with pytest.raises(QuotaExceededError, match="quota of 1 searches of this day") as refused:
             quotas.take("acme", limit)
         assert refused.value.retry_after == 12 * 3600 + 1
         clock.advance(hours=12, seconds=1)
