@@ -18,8 +18,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from handlens_server.database_errors import SchemaError
-from handlens_server.partner import stability_tables as _stability_tables  # noqa: F401 -- part of the metadata
-from handlens_server.tables import Base
+from handlens_server.partner.stability_tables import PartnerWriteRow as _WriteRow  # noqa: F401 -- its tables belong to the metadata
+from handlens_server.partner.tables import PartnerRow
 
 __all__ = ["current_revision", "head_revision", "require_current", "upgrade_schema"]
 
@@ -67,7 +67,7 @@ def upgrade_schema(connection: Connection, database: str) -> str:
 def _settings() -> AlembicConfig:
     settings = AlembicConfig()
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    settings.attributes["target_metadata"] = Base.metadata
+    settings.attributes["target_metadata"] = PartnerRow.metadata  # of all tables: they share one base
     return settings
 
 

@@ -22,6 +22,7 @@ from PIL.Image import DecompressionBombError
 from sqlalchemy import select
 
 from handlens.answering import Answer, Answerer, Ask, Hurry, Seen, Stopwatch, could_improve, look, look_in_time
+from handlens.blend import Policy
 from handlens.errors import HandlensError, ImageError
 from handlens.index import available
 from handlens.options import Options
@@ -31,6 +32,7 @@ from handlens.vision.embedder import Embedder
 from handlens.vision.image import Photo, load_photo, read_size
 from handlens_server.config import Config
 from handlens_server.database import Database
+from handlens_server.embedding import PictureEmbedder
 from handlens_server.full_index import FullIndex
 from handlens_server.index_choice import open_full_index
 from handlens_server.index_keeper import IndexKeeper
@@ -40,7 +42,7 @@ from handlens_server.published import published_version
 from handlens_server.search_catalogue import SearchCatalogue
 from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
 from handlens_server.search_release import SearchRelease, open_release
-from handlens_server.search_requests import SearchRequest, read_seen
+from handlens_server.search_requests import SearchRequest, SearchScope, read_seen
 from handlens_server.search_store import SearchStore
 from handlens_server.tables import SequenceRow
 from handlens_server.times import Clock, day_of, text_of
@@ -48,7 +50,7 @@ from handlens_server.times import Clock, day_of, text_of
 __all__ = ["SearchEngine"]
 
 _OF_ONE = ("embed", "colours", "index", "understand", "sources", "blend")  # the steps that each object takes
-_ANSWERERS = 16  # of different languages and packs, kept while the catalogue stays the same
+_ANSWERERS = 64  # of different languages, packs and scopes, kept while the catalogue stays the same
 _log = structlog.get_logger("handlens_server.search")
 
 
@@ -66,20 +68,21 @@ class _State:
     opening: threading.Lock = field(default_factory=threading.Lock)
     answerers: dict[tuple[object, ...], Answerer] = field(default_factory=dict)
 
-    def answerer(self, locale: str, packs: tuple[str, ...]) -> Answerer:
-        """What answers for a language and for packs; made anew when something changed, because it keeps text hits."""
+    def answerer(self, locale: str, packs: tuple[str, ...], scope: SearchScope | None) -> Answerer:
+        """What answers for a language, packs and a scope; made anew when something changed: it keeps text hits."""
         unknown = next((pack for pack in packs if pack not in self.rules), None)
         if unknown is not None:
             raise SearchRefusedError("pack-unknown", f"there is no pack {unknown[:80]!r} on this server")
         rules = tuple(self.rules[pack] for pack in packs)
-        key = (self.store.generation(), locale, rules)
+        key = (self.store.generation(), locale, rules, None if scope is None else scope.name)
         found = self.answerers.get(key)
         if found is None:
-            catalogue = SearchCatalogue(self.store, self.index, locale=locale, rules=rules)
+            audiences = None if scope is None else scope.audiences
+            catalogue = SearchCatalogue(self.store, self.index, locale=locale, rules=rules, audiences=audiences)
             found = Answerer(
                 catalogue,
                 self.release.taxonomy,
-                self.release.policy,
+                self.policy(scope),
                 self.options,
                 weights=self.release.spec.understanding,
                 as_of=self.release.release.as_of,
@@ -88,6 +91,13 @@ class _State:
                 self.answerers.clear()
             self.answerers[key] = found
         return found
+
+    def policy(self, scope: SearchScope | None) -> Policy:
+        """The policy of a scope, which lets pass what the scope may see; or the release's."""
+        if scope is None:
+            return self.release.policy
+        policy = scope.policy or self.release.policy
+        return replace(policy, audiences={**(policy.audiences or {}), scope.audience: tuple(sorted(scope.audiences))})
 
     def close(self) -> None:
         """Close index and store; what they hold stays on the disk."""
@@ -142,6 +152,7 @@ class SearchEngine:
         data: bytes,
         request: SearchRequest,
         clock: Stopwatch,
+        scope: SearchScope | None = None,
         *,
         too_late: Callable[[float, float], HandlensError] | None = None,
     ) -> SearchResult:
@@ -166,11 +177,11 @@ class SearchEngine:
             if too_late is not None and clock.elapsed + self._pace.mean("one") > hurry.deadline_ms:
                 raise too_late(clock.elapsed, hurry.deadline_ms)
             seen, left_out = look_in_time(photo, detector, embedder, request.box, state.options, clock, hurry)
-        result = self._answer(state, seen, request, photo.size, clock, left_out)
+        result = self._answer(state, seen, request, photo.size, clock, scope, left_out)
         self._note(clock, len(seen))
         return result
 
-    def answer_seen(self, request: SearchRequest, clock: Stopwatch) -> SearchResult:
+    def answer_seen(self, request: SearchRequest, clock: Stopwatch, scope: SearchScope | None = None) -> SearchResult:
         """Search by what a device saw in its photo.
 
         Raises:
@@ -178,7 +189,15 @@ class SearchEngine:
         """
         state = self._opened()
         seen = read_seen(request, state.release.spec, state.release.taxonomy)
-        return self._answer(state, seen, request, request.image_size, clock)
+        return self._answer(state, seen, request, request.image_size, clock, scope)
+
+    def picture_embedder(self) -> PictureEmbedder:
+        """What embeds the catalogue's pictures as the searches' models do.
+
+        Raises:
+            SearchUnavailableError: not now. ModelError: a model of the release is damaged.
+        """
+        return PictureEmbedder(*self._opened().open_models())
 
     def _hurry(self, request: SearchRequest) -> Hurry | None:
         if request.deadline_ms is None:
@@ -199,10 +218,11 @@ class SearchEngine:
         request: SearchRequest,
         size: tuple[int, int],
         clock: Stopwatch,
+        scope: SearchScope | None,
         left_out: tuple[LeftOut, ...] = (),
     ) -> SearchResult:
         locale = state.options.locale if request.locale is None else request.locale
-        answerer = state.answerer(locale, request.packs)
+        answerer = state.answerer(locale, request.packs, scope)
         ask = Ask(
             request_id=request.request_id or uuid.uuid4().hex,
             limit=request.limit or state.options.limit,
@@ -210,13 +230,15 @@ class SearchEngine:
             locale=locale,
             deadline_ms=request.deadline_ms,
             day=day_of(self._clock()),
+            kinds=request.kinds,
+            audience="all" if scope is None else scope.audience,
         )
         try:
             answer = answerer.answer(seen, ask, clock)
         except HandlensError as error:
             raise SearchUnavailableError(f"no source can answer: {error}") from error
         whole = replace(answer, left_out=(*left_out, *answer.left_out))
-        return self._result(state, whole, ask, request, size, clock)
+        return self._result(state, whole, ask, request, size, clock, state.policy(scope))
 
     def _result(
         self,
@@ -226,6 +248,7 @@ class SearchEngine:
         request: SearchRequest,
         size: tuple[int, int],
         clock: Stopwatch,
+        policy: Policy,
     ) -> SearchResult:
         release = state.release
         known = len(state.rules)
@@ -235,7 +258,7 @@ class SearchEngine:
             image_size=size,
             objects=answer.objects,
             as_of=state.store.as_of,
-            policy=release.policy.version,
+            policy=policy.version,
             index=self._index_kind,
             packs=request.packs or tuple(sorted(state.rules)),
             served_by="server",
@@ -244,7 +267,7 @@ class SearchEngine:
             refine=ask.refine or "",
             coverage=coverage,
             left_out=tuple(_told(one) for one in answer.left_out),
-            can_improve=could_improve(answer, release.policy, coverage),
+            can_improve=could_improve(answer, policy, coverage),
         )
 
     def _decoded(self, data: bytes, request: SearchRequest) -> Photo:

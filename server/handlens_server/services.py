@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from handlens_server.config import Config
 from handlens_server.database import Database
@@ -11,7 +12,14 @@ from handlens_server.searching import Searching
 from handlens_server.times import Clock
 from handlens_server.tracing import Tracer
 
-__all__ = ["Services"]
+__all__ = ["Closable", "Services"]
+
+
+class Closable(Protocol):
+    """What is closed with the services."""
+
+    def close(self) -> None:
+        """Let go of what was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +32,12 @@ class Services:
     clock: Clock
     searching: Searching
     tracer: Tracer
+    others: list[Closable] = field(default_factory=list)  # opened by a room of views
 
     def close(self) -> None:
         """Let go of what was opened."""
+        for one in self.others:
+            one.close()
         self.searching.close()
         self.database.close()
         self.tracer.close()

@@ -191,8 +191,9 @@ class Writes:
 
 
 def forget_writes(session: Session, owner: str) -> None:
-    """Forget every key of `owner`."""
-    session.execute(delete(PartnerWriteRow).where(PartnerWriteRow.owner == owner))
+    """Forget every key of `owner` whose write was made; one that is running ends as it would."""
+    made = delete(PartnerWriteRow).where(PartnerWriteRow.owner == owner, PartnerWriteRow.status.is_not(None))
+    session.execute(made)
 
 
 def _judged(row: PartnerWriteRow, attempt: _Attempt) -> Kept | None:

@@ -91,7 +91,7 @@ class Steady:
             return self._told(response) if request.path.startswith(prefix) else response
 
         app.after_request(told)
-        app.teardown_request(lambda _error: _stack().close())
+        app.teardown_request(_give_back)
 
     def close(self) -> None:
         """Close what is open."""
@@ -204,6 +204,12 @@ def _stack() -> ExitStack:
         g.partner_stack = ExitStack()
     stack: ExitStack = g.partner_stack
     return stack
+
+
+def _give_back(_error: BaseException | None) -> None:
+    stack: ExitStack | None = g.pop("partner_stack", None)
+    if stack is not None:
+        stack.close()
 
 
 def _states() -> list[LimitState]:
