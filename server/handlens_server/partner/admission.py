@@ -11,7 +11,9 @@ Rules:
    done in time. With nothing ahead it is tried in any case: an estimate alone must not shut out anybody for good.
 4. At most `slots` searches run at once, in the order in which they came. More would not be faster, since the models and
    Python take a processor each, and every one would be late.
-5. `Retry-After` is the time that the line takes now, at least a second.
+5. A deadline in which no answer was ever made is the caller's mistake, and not worth trying again (422); any other that
+   cannot be kept is ours (503).
+6. `Retry-After` is the time that the line takes now, at least a second.
 
 ::
 
@@ -73,10 +75,13 @@ class Ticket:
             yield
 
     def too_late(self, elapsed_ms: float, deadline_ms: float) -> PartnerError:
-        """The refusal of a search that has no time left: it is the server's fault where the search had to wait."""
+        """The refusal of a search that has no time left: its own fault where no answer was ever made in such a time."""
+        least = self._admission.least(self.kind)
+        if deadline_ms < least:
+            return DeadlineTooShortError(
+                f"deadline_ms is {deadline_ms:g}, and no such answer took less than {least:.0f} ms: give a longer one"
+            )
         text = f"{elapsed_ms:.0f} of {deadline_ms:g} ms are over before anything could be looked at"
-        if self.waited_ms < deadline_ms / 4:
-            return DeadlineTooShortError(f"{text}: give a longer deadline_ms")
         return self._admission.unreachable(f"{text}: the server is busy, try again later")
 
 
@@ -129,6 +134,10 @@ class Admission:
     def unreachable(self, text: str) -> DeadlineUnreachableError:
         """The refusal of a deadline that the server is too busy to keep."""
         return DeadlineUnreachableError(text, self._retry_after())
+
+    def least(self, kind: str) -> float:
+        """Milliseconds of the fastest search of a kind."""
+        return self._pace.least(kind)
 
     def _wait(self, ticket: Ticket, deadline_ms: float | None) -> None:
         with self._changed:
