@@ -14,6 +14,7 @@ from dataclasses import dataclass
 __all__ = ["Pace"]
 
 _MEAN_GAIN, _DEVIATION_GAIN = 1 / 8, 1 / 4  # as RFC 6298
+_FADE = 0.95
 _SLACK = 2.0  # deviations added to the mean
 
 
@@ -45,6 +46,14 @@ class Pace:
             track.mean += _MEAN_GAIN * error
             track.deviation += _DEVIATION_GAIN * (abs(error) - track.deviation)
             track.least = min(track.least, milliseconds)
+
+    def fade(self, kind: str) -> None:
+        """Shrink an estimate that refused somebody: nothing that is refused corrects it."""
+        with self._lock:
+            track = self._tracks.get(kind)
+            if track is not None:
+                track.mean *= _FADE
+                track.deviation *= _FADE
 
     def mean(self, kind: str) -> float:
         """What such work takes on average; 0 where it was never done."""

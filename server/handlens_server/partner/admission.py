@@ -149,6 +149,7 @@ class Admission:
                 while self._line[0] is not ticket or len(self._running) >= self._options.slots:
                     left = None if deadline_ms is None else self._left(ticket, deadline_ms)
                     if left is not None and left <= 0:
+                        self._pace.fade(ticket.kind)
                         raise self.unreachable("its turn did not come in time: the server is busy, try again later")
                     self._changed.wait(left)
                 self._running.append(ticket)
@@ -163,6 +164,7 @@ class Admission:
             return
         needed = elapsed + self._ahead(ahead) + self._pace.expected(ticket.kind)
         if needed > deadline_ms:
+            self._pace.fade(ticket.kind)
             raise self.unreachable(
                 f"an answer takes about {needed:.0f} ms now, more than the deadline of {deadline_ms:g} ms: "
                 "the server is busy, try again later"
@@ -170,7 +172,7 @@ class Admission:
 
     def _left(self, ticket: Ticket, deadline_ms: float) -> float:
         """Seconds for which it may still wait for a slot."""
-        begin_by = deadline_ms - self._pace.mean(ticket.kind)
+        begin_by = deadline_ms - self._pace.expected(ticket.kind)
         return ticket.arrived + begin_by / 1000 - self._now()
 
     def _ahead(self, tickets: list[Ticket]) -> float:

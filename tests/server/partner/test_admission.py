@@ -52,6 +52,23 @@ class TestPace:
             pace.note("photo", 60 if turn % 2 else 100)
         assert 60 < pace.mean("photo") < 100 < pace.expected("photo")
 
+    def test_an_estimate_that_refuses_fades_until_somebody_is_tried_again(self) -> None:
+        pace = paced(photo=1000)
+        admission = Admission(AdmissionOptions(slots=1), pace, now=Watch())
+        with admission.enter("seen", 100) as first, first.turn():
+            refused = 0
+            while pace.expected("photo") > 150:
+                with (
+                    admission.enter("photo", 100) as ticket,
+                    pytest.raises(DeadlineUnreachableError),
+                    ticket.turn(deadline_ms=150),
+                ):
+                    pass
+                refused += 1
+        assert 5 < refused < 100
+        with admission.enter("photo", 100) as ticket, ticket.turn(deadline_ms=150):
+            pass
+
     @given(st.lists(st.floats(0, 1e6), min_size=2))
     def test_it_stays_among_what_was_measured(self, samples: list[float]) -> None:
         pace = Pace()
