@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -308,14 +309,17 @@ class SearchEngine:
 
     def _follow(self) -> None:
         while True:
+            pause = self._config.search_poll_ms / 1000
             try:
+                begun = time.monotonic()
                 self._step()
                 self._ready.set()
+                pause = max(0.0, pause - (time.monotonic() - begun))  # what changed during a long step waits no longer
             except HandlensError as error:
                 if str(error) != self._reason:
                     _log.warning("search-not-renewed", reason=str(error))
                 self._reason = str(error)
-            if self._stopping.wait(self._config.search_poll_ms / 1000):
+            if self._stopping.wait(pause):
                 return
 
     def _step(self) -> None:
