@@ -6,7 +6,9 @@ Rules:
    told to try later; the building goes on.
 2. A thread looks every `search_poll_ms` whether the catalogue or the release changed, and takes over what did. A change
    of the catalogue is found by searches within a second, in every process. When that fails, the last state goes on.
-3. A search works on the state it began with.
+3. A search works on the state it began with. The first state is whole: while another process fills an index that
+   they share, nobody is answered from what is in it so far.
+4. A photo with a deadline is looked at as far as there is time (`look_in_time`), by what the steps took lately.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 from PIL.Image import DecompressionBombError
 from sqlalchemy import select
 
-from handlens.answering import Answer, Answerer, Ask, Seen, Stopwatch, could_improve, look
+from handlens.answering import Answer, Answerer, Ask, Hurry, Seen, Stopwatch, could_improve, look, look_in_time
 from handlens.blend import Policy
 from handlens.errors import HandlensError, ImageError
 from handlens.index import available
@@ -36,6 +38,7 @@ from handlens_server.embedding import PictureEmbedder
 from handlens_server.full_index import FullIndex
 from handlens_server.index_choice import open_full_index
 from handlens_server.index_keeper import IndexKeeper
+from handlens_server.pace import Pace
 from handlens_server.packs import Rule, pack_rules
 from handlens_server.published import published_version
 from handlens_server.search_catalogue import SearchCatalogue
@@ -48,6 +51,7 @@ from handlens_server.times import Clock, day_of, text_of
 
 __all__ = ["SearchEngine"]
 
+_OF_ONE = ("embed", "colours", "index", "understand", "sources", "blend")  # the steps that each object takes
 _ANSWERERS = 64  # of different languages, packs and scopes, kept while the catalogue stays the same
 _log = structlog.get_logger("handlens_server.search")
 
@@ -124,12 +128,14 @@ class SearchEngine:
         self._clock = clock
         self._folder = config.data_dir / "search"
         self._options = Options(data_dir=self._folder, threads=config.search_threads)
+        self._pace = Pace()
         self._index_kind = "milvus" if config.index else "hnsw" if available() else "exact"
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._state: _State | None = None
+        self._coming: tuple[str, _State] | None = None  # of a release, until it is whole
         self._published = ""
         self._reason = "it is being opened"
 
@@ -142,23 +148,43 @@ class SearchEngine:
             thread.join()
         if self._state is not None:
             self._state.close()
-            self._state = None
+        self._drop_coming()
+        self._state = None
 
     def answer_photo(
-        self, data: bytes, request: SearchRequest, clock: Stopwatch, scope: SearchScope | None = None
+        self,
+        data: bytes,
+        request: SearchRequest,
+        clock: Stopwatch,
+        scope: SearchScope | None = None,
+        *,
+        too_late: Callable[[float, float], HandlensError] | None = None,
     ) -> SearchResult:
         """Search by the bytes of a photo.
+
+        `too_late` makes the error to raise where the deadline would be over before the main object is answered, from
+        the milliseconds that went by and the deadline; without it, that object is answered late.
 
         Raises:
             ImageError: it cannot be used. SearchRefusedError: it has too many pixels, or a pack is unknown.
             SearchUnavailableError: not now. ModelError: a model of the release is damaged.
         """
-        state = self._opened()
+        state = self._opened(request, clock)
         with clock.step("decode"):
             photo = self._decoded(data, request)
         detector, embedder = state.open_models()
-        seen = look(photo, detector, embedder, request.box, state.options, clock)
-        return self._answer(state, seen, request, photo.size, clock, scope)
+        hurry = self._hurry(request)
+        left_out: tuple[LeftOut, ...] = ()
+        if hurry is None:
+            seen = look(photo, detector, embedder, request.box, state.options, clock)
+        else:
+            if too_late is not None and clock.elapsed + hurry.one > hurry.deadline_ms:
+                self._pace.fade("one")
+                raise too_late(clock.elapsed, hurry.deadline_ms)
+            seen, left_out = look_in_time(photo, detector, embedder, request.box, state.options, clock, hurry)
+        result = self._answer(state, seen, request, photo.size, clock, scope, left_out)
+        self._note(clock, len(seen))
+        return result
 
     def answer_seen(self, request: SearchRequest, clock: Stopwatch, scope: SearchScope | None = None) -> SearchResult:
         """Search by what a device saw in its photo.
@@ -166,7 +192,7 @@ class SearchEngine:
         Raises:
             DecodeError, SearchRefusedError: the request cannot be served. SearchUnavailableError: not now.
         """
-        state = self._opened()
+        state = self._opened(request, clock)
         seen = read_seen(request, state.release.spec, state.release.taxonomy)
         return self._answer(state, seen, request, request.image_size, clock, scope)
 
@@ -178,6 +204,18 @@ class SearchEngine:
         """
         return PictureEmbedder(*self._opened().open_models())
 
+    def _hurry(self, request: SearchRequest) -> Hurry | None:
+        if request.deadline_ms is None:
+            return None
+        return Hurry(request.deadline_ms, self._pace.expected("detect"), self._pace.expected("one"))
+
+    def _note(self, clock: Stopwatch, objects: int) -> None:
+        """Remember how long the steps of this photo took."""
+        took = clock.milliseconds
+        if "detect" in took:
+            self._pace.note("detect", took["detect"])
+        self._pace.note("one", sum(took.get(step, 0.0) for step in _OF_ONE) / max(objects, 1))
+
     def _answer(
         self,
         state: _State,
@@ -186,6 +224,7 @@ class SearchEngine:
         size: tuple[int, int],
         clock: Stopwatch,
         scope: SearchScope | None,
+        left_out: tuple[LeftOut, ...] = (),
     ) -> SearchResult:
         locale = state.options.locale if request.locale is None else request.locale
         answerer = state.answerer(locale, request.packs, scope)
@@ -203,7 +242,8 @@ class SearchEngine:
             answer = answerer.answer(seen, ask, clock)
         except HandlensError as error:
             raise SearchUnavailableError(f"no source can answer: {error}") from error
-        return self._result(state, answer, ask, request, size, clock, state.policy(scope))
+        whole = replace(answer, left_out=(*left_out, *answer.left_out))
+        return self._result(state, whole, ask, request, size, clock, state.policy(scope))
 
     def _result(
         self,
@@ -249,9 +289,13 @@ class SearchEngine:
             )
         return load_photo(data, max_pixels=most, decode_side=self._options.decode_side, box=request.box)
 
-    def _opened(self) -> _State:
+    def _opened(self, request: SearchRequest | None = None, clock: Stopwatch | None = None) -> _State:
+        """The state that answers; who has a deadline waits for the first one no longer than that."""
         self._start()
-        self._ready.wait(self._config.search_wait_seconds)
+        wait = float(self._config.search_wait_seconds)
+        if request is not None and clock is not None and request.deadline_ms is not None:
+            wait = min(wait, max(0.0, request.deadline_ms - clock.elapsed) / 1000)
+        self._ready.wait(wait)
         state = self._state
         if state is None:
             raise SearchUnavailableError(f"searches cannot be answered yet: {self._reason}")
@@ -283,12 +327,21 @@ class SearchEngine:
         published = published_version(self._config.repository_path)
         state = self._state
         if state is None or published != self._published:
-            state = self._renewed(state)
+            if self._coming is None or self._coming[0] != published:
+                self._drop_coming()
+                self._coming = (published, self._renewed(state))
+            state = self._coming[1]
         self._refresh(state)
         if state is not self._state:
-            former, self._state, self._published = self._state, state, published
+            former, self._state, self._published, self._coming = self._state, state, published, None
             if former is not None and former.store is not state.store:
                 former.close()
+
+    def _drop_coming(self) -> None:
+        """Close a state that never came to answer, but for what it shares with the one that does."""
+        coming, self._coming = self._coming, None
+        if coming is not None and (self._state is None or coming[1].store is not self._state.store):
+            coming[1].close()
 
     def _renewed(self, former: _State | None) -> _State:
         """A state of the release as it is; what did not change with it stays open."""
@@ -318,6 +371,8 @@ class SearchEngine:
                 state.store.refresh(session, text_of(self._clock()))
             if state.index.sequence < newest:
                 state.index.refresh(session)
+        if self._state is None and state.index.sequence < newest:
+            raise SearchUnavailableError("another process fills the index")
 
 
 def _told(lost: LeftOut) -> LeftOut:

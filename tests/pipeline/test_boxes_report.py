@@ -20,9 +20,9 @@ from handlens_conversion.pipeline.sample_sheets import Seen, draw_sheet, photos_
 pytest.importorskip("pyarrow", reason="the datasheet's figures come from Arrow rows")
 pytest.importorskip("matplotlib", reason="plots are drawn with matplotlib")
 from handlens_conversion.pipeline.boxes_report import Sheet, draw_report
-from handlens_conversion.pipeline.carrying import Summary
 from handlens_conversion.pipeline.datasheet import datasheet, to_markdown
 from handlens_conversion.pipeline.job import JobRules
+from handlens_conversion.pipeline.summary import Summary
 
 EVIL = '<script>alert("x")</script>|`$\\frac{$'
 

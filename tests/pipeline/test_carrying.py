@@ -18,7 +18,8 @@ from handlens_conversion.pipeline.tally import Tally
 
 pa = pytest.importorskip("pyarrow", reason="rows travel as Arrow batches")
 from handlens_conversion.pipeline import carrying  # noqa: E402 - needs pyarrow
-from handlens_conversion.pipeline.carrying import EVENT, LISTED, ROWS, TALLY, Summary  # noqa: E402
+from handlens_conversion.pipeline.carrying import EVENT, LISTED, ROWS, TALLY  # noqa: E402
+from handlens_conversion.pipeline.summary import Summary  # noqa: E402
 
 PHOTOS = ["cat", "dog", "owl"]
 EXTRA = [("again", pa.bool_()), ("robot_user", pa.string()), ("cap_rank", pa.int64()), ("cap_event", pa.string())]

@@ -32,7 +32,8 @@ from handlens_conversion.pipeline.photo_rows import ListedPhoto, read_photo_row
 from handlens_conversion.pipeline.photo_work import PhotoRules
 
 pytest.importorskip("pyarrow", reason="rows travel as Arrow batches")
-from handlens_conversion.pipeline.job import HOUR, SHAPE, JobRules, records_of
+from handlens_conversion.pipeline.job import JobRules, records_of
+from handlens_conversion.pipeline.people import HOUR, SHAPE
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("spark")]
 JSON = ["--json", "--quiet"]

@@ -5,7 +5,8 @@ moves rows to those functions and the answers into a folder::
 
     command        handlens-convert boxes
     run            one run, from options to a published folder
-    job            the steps in order: the shuffle, what is about all users, the records
+    job            the steps in order: the shuffle, the records, the totals
+    people         what is about a user on all photos
     exports        files of events -> rows
     carrying       batches of Arrow rows -> the functions of boxes -> batches
     photo_work     one photo: clean, look at the picture, find objects, label
@@ -17,6 +18,6 @@ moves rows to those functions and the answers into a folder::
     session        starts Spark, checks Java;       progress: how far it is
     whole_folder   a folder appears whole or not at all
 
-Only `session`, `exports` and `job` import pyspark, and `image_votes` to find a file that travelled with the job; all of
-them inside functions.
+Only `session`, `exports`, `people` and `job` import pyspark, and `image_votes` to find a file that travelled with the
+job; all of them inside functions.
 """

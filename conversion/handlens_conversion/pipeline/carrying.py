@@ -14,9 +14,7 @@ Rows have the columns of `ROWS`; `finish_photos` makes the columns of `RECORDS`.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +27,7 @@ from handlens_conversion.boxes.reasons import Reject, RejectReason
 from handlens_conversion.boxes.robots import RobotSettings, UserStatistics, robot_verdict
 from handlens_conversion.pipeline.photo_rows import ListedPhoto, read_photo_row
 from handlens_conversion.pipeline.photo_work import ImageVotes, LookAt, PhotoRules, work_on
+from handlens_conversion.pipeline.summary import Summary
 from handlens_conversion.pipeline.tally import Tally
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "ROWS",
     "SAMPLES",
     "TALLY",
-    "Summary",
     "clean_photos",
     "cleaned_boxes",
     "finish_photos",
@@ -77,43 +75,6 @@ RECORDS = pa.schema(
 ROBOTS = pa.schema([("robot_user", pa.string())])
 SAMPLES = pa.schema([("photo", pa.string()), ("told", pa.string())])
 Batches = Iterator[pa.RecordBatch]
-
-
-@dataclass
-class Summary:
-    """What a partition of photos adds to the totals."""
-
-    tally: Tally = field(default_factory=Tally)
-    used: int = 0  # boxes that no rule left out
-    photos: int = 0  # listed, with at least one box
-    labels: Counter[str] = field(default_factory=Counter)  # objects by label
-    licences: Counter[str] = field(default_factory=Counter)  # photos with objects by licence
-
-    def to_json(self) -> str:
-        """The summary as one line."""
-        return json.dumps(
-            {
-                "tally": self.tally.to_dict(),
-                "used": self.used,
-                "photos": self.photos,
-                "labels": self.labels,
-                "licences": self.licences,
-            },
-            ensure_ascii=False,
-        )
-
-    @classmethod
-    def sum(cls, lines: Iterable[str]) -> Summary:
-        """All summaries that `to_json` wrote, as one."""
-        total, tallies = cls(), []
-        for values in map(json.loads, lines):
-            tallies.append(Tally.from_dict(values["tally"]))
-            total.used += values["used"]
-            total.photos += values["photos"]
-            total.labels.update(values["labels"])
-            total.licences.update(values["licences"])
-        total.tally = Tally.sum(tallies)
-        return total
 
 
 def read_lines(batches: Batches, rules: EventRules) -> Batches:

@@ -12,10 +12,10 @@ from typing import Any
 
 from handlens_conversion.boxes.modes import DrawingMode
 from handlens_conversion.boxes.reasons import RejectReason
-from handlens_conversion.pipeline.carrying import Summary
 from handlens_conversion.pipeline.dataset import STEP, Figures
 from handlens_conversion.pipeline.groups import SIDES
 from handlens_conversion.pipeline.job import JobRules
+from handlens_conversion.pipeline.summary import Summary
 
 __all__ = ["datasheet", "settings_of", "to_markdown"]
 

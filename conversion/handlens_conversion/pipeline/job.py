@@ -32,19 +32,19 @@ from handlens_conversion.boxes.mode_fit import ModeFitSettings, fit_modes
 from handlens_conversion.boxes.modes import DrawingMode
 from handlens_conversion.boxes.robots import RobotSettings
 from handlens_conversion.pipeline import carrying, exports
-from handlens_conversion.pipeline.carrying import EVENT, LISTED, TALLY, Summary
+from handlens_conversion.pipeline.carrying import EVENT, LISTED, TALLY
 from handlens_conversion.pipeline.groups import SplitRules, near_duplicates, split
+from handlens_conversion.pipeline.people import mark_rows
 from handlens_conversion.pipeline.photo_work import ImageVotes, LookAt, PhotoRecord, PhotoRules
 from handlens_conversion.pipeline.progress import showing
 from handlens_conversion.pipeline.session import collect_table, map_batches
+from handlens_conversion.pipeline.summary import Summary
 from handlens_conversion.pipeline.tally import Tally
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = [
-    "HOUR",
-    "SHAPE",
     "Carried",
     "JobInputs",
     "JobRules",
@@ -55,9 +55,6 @@ __all__ = [
     "users_boxes",
 ]
 
-# `robots.hour_of` and `robots.shape_of` in SQL: the same doubles, without a way through Python.
-HOUR = "cast(floor(at / 3600) as bigint)"
-SHAPE = "cast(((f(x_min) * 9 + f(y_min)) * 9 + f(x_max)) * 9 + f(y_max) as int)".replace("f(", "floor(0.5D + 8 * ")
 _PARTITION_BYTES = 32 << 20  # of an export, read into one partition of the shuffle
 _UNPACKED = 8  # times the length of a compressed file
 
@@ -128,7 +125,7 @@ def carry(
         read.add(reject)
     check_share(read, export, rules.max_bad)
     with showing(spark, "judging users", shown=progress):
-        marked = _marked(rows, rules)
+        marked = mark_rows(rows, rules.robots, per_user=rules.photo.cleaning.per_user)
     with showing(spark, "learning how people draw", shown=progress):
         modes = _learned_modes(rows, marked, rules)
     finish = partial(carrying.finish_photos, rules=rules.photo, look_at=look_at, modes=modes, image_votes=image_votes)
@@ -233,22 +230,6 @@ def _read_tally(told: Sequence[str], photos: str) -> Tally:
     return Tally.sum(Tally.from_dict(one) for one in values)
 
 
-def _marked(rows: DataFrame, rules: JobRules) -> DataFrame:
-    """The rows with `robot_user` where the user is a program, and the rank of the last event under the user's cap."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    cap = rules.photo.cleaning.per_user
-    events = rows.filter((rows.kind == EVENT) & ~rows.again).selectExpr(
-        "user", "rank", "event_id", f"{HOUR} as hour", f"{SHAPE} as shape"
-    )
-    totals = events.groupBy("user").agg(F.count("*").alias("boxes"))
-    busy = totals.filter(F.col("boxes") >= min(rules.robots.min_boxes, cap + 1))
-    theirs = events.join(F.broadcast(busy), "user")
-    marks = rows.join(F.broadcast(_robots(theirs, rules)), rows.user == F.col("robot_user"), "left")
-    caps = _caps(theirs.filter(F.col("boxes") > cap), cap)
-    return marks.join(F.broadcast(caps), rows.user == F.col("cap_user"), "left").drop("cap_user")
-
-
 def _learned_modes(rows: DataFrame, marked: DataFrame, rules: JobRules) -> tuple[DrawingMode, ...]:
     """The ways of drawing, from a sample of photos that is the same on every cluster."""
     from pyspark.sql import functions as F  # noqa: N812
@@ -266,31 +247,3 @@ def _learned_modes(rows: DataFrame, marked: DataFrame, rules: JobRules) -> tuple
         if boxes > rules.sampled_boxes:
             break
     return fit_modes(photos, rules.modes, rules.photo.consensus)
-
-
-def _robots(theirs: DataFrame, rules: JobRules) -> DataFrame:
-    judge = partial(carrying.robots_among, settings=rules.robots)
-    judged = theirs.filter(theirs.boxes >= rules.robots.min_boxes)
-    counts = _counts(judged, "hour", "hours").join(_counts(judged, "shape", "shapes"), "user")
-    return map_batches(counts, judge, exports.ddl(carrying.ROBOTS))
-
-
-def _counts(theirs: DataFrame, key: str, name: str) -> DataFrame:
-    """For each user how many boxes have each value of a column."""
-    from pyspark.sql import functions as F  # noqa: N812
-
-    counted = theirs.groupBy("user", key).agg(F.count("*").alias("count"))
-    pair = F.struct(F.col(key).alias("key"), F.col("count"))
-    return counted.groupBy("user").agg(F.collect_list(pair).alias(name))
-
-
-def _caps(theirs: DataFrame, cap: int) -> DataFrame:
-    """The last event of each user that stays under the cap."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F  # noqa: N812
-
-    place = F.row_number().over(Window.partitionBy("user").orderBy("rank", "event_id"))
-    last = theirs.withColumn("place", place).filter(F.col("place") == cap)
-    return last.select(
-        F.col("user").alias("cap_user"), F.col("rank").alias("cap_rank"), F.col("event_id").alias("cap_event")
-    )

@@ -41,6 +41,7 @@ __all__ = ["SparkOptions", "collect_table", "map_batches", "open_session", "requ
 
 _MIN_JAVA = 17
 _INSTALL = "install Java 17 or newer (Debian, Ubuntu: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to one"
+_WORD_OF_PANDAS = "PySpark does not yet fully support pandas"  # from 3 on; no row of this job passes through pandas
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -80,9 +81,8 @@ def collect_table(frame: DataFrame) -> pa.Table:
 
 @contextmanager
 def _no_word_of_pandas() -> Iterator[None]:
-    """pyspark warns of every pandas from 3 on; no row of this job passes through pandas."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+        warnings.filterwarnings("ignore", message=_WORD_OF_PANDAS)
         yield
 
 
@@ -123,7 +123,7 @@ def open_session(options: SparkOptions) -> Iterator[SparkSession]:
         builder = builder.config(name, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable if options.is_local else "python3")
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    with _fewer_words(options.scratch):
+    with _fewer_words(options.scratch), _no_word_of_pandas():
         try:
             session = builder.getOrCreate()
         except Exception as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from handlens_server.partner.contract_file import Operation, contract
 from handlens_server.partner.errors import PartnerError, Place
@@ -129,7 +129,10 @@ def _require_type(wanted: str) -> None:
 
 def _data() -> bytes:
     request.max_content_length = min(request.max_content_length or MAX_BODY, MAX_BODY)
-    return request.get_data(cache=True)
+    data = request.get_data(cache=True)
+    if request.content_length is None and len(data) >= request.max_content_length:
+        raise RequestEntityTooLarge  # sent in chunks, and cut where the limit is
+    return data
 
 
 def _check_whole(body: bytes) -> None:

@@ -231,6 +231,14 @@ class TestLargeBodies:
             connection.sendall(request_head("POST", "/partner/v1/lens", "", f"Content-Length: {50_000_000}"))
             assert status_of(connection) == (401, "credentials-missing")
 
+    def test_a_large_body_in_chunks_is_refused_too(self, app: Flask, client: FlaskClient, keys: Any) -> None:
+        token = token_of(client, keys["acme live"])
+        chunk = b"186a0\r\n" + b"x" * 100_000 + b"\r\n"
+        with served(app) as url, connected(url) as connection:
+            connection.sendall(request_head("POST", "/partner/v1/lens", token, "Transfer-Encoding: chunked"))
+            connection.sendall(chunk * 50 + b"0\r\n\r\n")
+            assert status_of(connection) == (413, "request-entity-too-large")
+
     def test_a_large_form_is_refused_too(self, call: Call) -> None:
         answer = call("POST", "/lens", data=b"x" * 5_000_001, content_type="multipart/form-data; boundary=x")
         assert (answer.status_code, answer.json["code"]) == (413, "request-entity-too-large")
