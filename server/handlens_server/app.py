@@ -18,6 +18,7 @@ from handlens_server.config import Config
 from handlens_server.database import Database
 from handlens_server.metrics import Metrics
 from handlens_server.observing import observe
+from handlens_server.partner import views as partner_views
 from handlens_server.problems import handle_problems
 from handlens_server.searching import Searching
 from handlens_server.services import Services
@@ -46,6 +47,7 @@ def create_app(config: Config, *, clock: Clock = utc_now) -> Flask:
         events_views.blueprint(services),
         search_views.blueprint(services),
         health_views.blueprint(services),
+        partner_views.blueprint(services),
     ):
         app.register_blueprint(blueprint)
     return app

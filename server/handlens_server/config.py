@@ -39,6 +39,7 @@ class Config:
     enrolments_per_hour: int = 60  # of one address, and of one worker while `limits_url` is memory://
     limits_url: str = field(default="memory://", repr=False)  # where enrolments are counted, such as redis://host
     events_per_day: int = 5000  # newly stored, of one device, by the day in UTC
+    partner_secret: str = field(default="", repr=False)  # signs partners' insights tokens; empty: one of this folder
     token_days: int = 30  # a device rotates its token after these
     retention_days: int = 365  # events are kept this long
     max_body_bytes: int = 5_000_000  # of a request, as it is sent

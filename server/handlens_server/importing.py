@@ -6,14 +6,16 @@ Rules:
 2. Pictures and embeddings come first and can be resumed: a run that was killed goes on where it stopped. The items of
    the feed change all in one transaction, after which the import is done.
 3. A row that is as the catalogue has it is left alone and keeps its sequence number.
-4. A feed changes its own items only. With `withdraw_missing` those that it lists no more are withdrawn; an item whose
+4. What else belongs to an import (`within`) is done in the transaction of its items, at its end.
+5. A feed changes its own items only. With `withdraw_missing` those that it lists no more are withdrawn; an item whose
    row was refused is not missing.
-5. An item that was withdrawn stays so when its feed still lists it, unless `restore` is asked for.
+6. An item that was withdrawn stays so when its feed still lists it, unless `restore` is asked for, or it is one of
+   those that its feed itself withdrew (`restorable`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,11 +44,15 @@ class ImportOptions:
     skip_refused: bool = False  # import the good rows of a feed that has refused ones
     withdraw_missing: bool = False  # withdraw the feed's items that it lists no more
     restore: bool = False  # bring back withdrawn items that it lists
+    restorable: frozenset[str] = frozenset()  # ids that are brought back when it lists them
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did: numbers of items and pictures; `still_withdrawn` are ids that the feed lists in vain."""
+    """What an import did: numbers of items and pictures; `still_withdrawn` are ids that the feed lists in vain.
+
+    `outcomes` says of each id what became of it: added, changed, unchanged, restored or blocked (still withdrawn).
+    """
 
     feed: str
     added: int = 0
@@ -58,10 +64,11 @@ class ImportReport:
     pictures_embedded: int = 0
     still_withdrawn: list[str] = field(default_factory=list)
     refused: tuple[Refusal, ...] = ()
+    outcomes: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name != "refused"}
+        """The JSON object, without `outcomes`."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("refused", "outcomes")}
         return {**plain, "refused": [one.to_dict() for one in self.refused]}
 
 
@@ -73,8 +80,9 @@ def import_feed(
     *,
     options: ImportOptions | None = None,
     track: Track = untracked,
+    within: Callable[[Session, ImportReport], None] | None = None,
 ) -> ImportReport:
-    """Import a feed; the catalogue has all of it or nothing.
+    """Import a feed; the catalogue has all of it or nothing. `within` may change more in the same transaction.
 
     Raises:
         FeedError: the feed cannot be read. MappingError: its CSV lacks a column.
@@ -91,6 +99,8 @@ def import_feed(
         fault_point("import.items.commit")
         with database.session() as session:
             _change(session, checked, options, report)
+            if within is not None:
+                within(session, report)
         fault_point("import.items.committed")
     return report
 
@@ -172,14 +182,19 @@ def _changed(
     values = _columns(one)
     if row is None:
         report.added += 1
+        report.outcomes[one.item.item_id] = "added"
         return ItemRow(item_id=one.item.item_id, feed=feed, is_withdrawn=False, **values)
-    is_restored = row.is_withdrawn and options.restore
+    is_restored = row.is_withdrawn and (options.restore or row.item_id in options.restorable)
     is_changed = (row.record, row.picture) != (values["record"], values["picture"])
     if row.is_withdrawn and not is_restored:
         report.still_withdrawn.append(row.item_id)
     report.restored += is_restored
     report.changed += is_changed
     report.unchanged += not is_changed
+    is_blocked = row.is_withdrawn and not is_restored
+    report.outcomes[row.item_id] = (
+        "blocked" if is_blocked else "restored" if is_restored else "changed" if is_changed else "unchanged"
+    )
     if not is_changed and not is_restored:
         return None
     for name, value in values.items():

@@ -15,10 +15,13 @@ from handlens.wire.fields import Fields, load_object
 from handlens.wire.item import KINDS, OBJECT_TYPES, Item
 from handlens_server.tables import PackRule
 
-__all__ = ["PackError", "Rule", "define_pack", "pack_rules", "remove_pack"]
+__all__ = ["PackError", "Rule", "define_pack", "is_private", "pack_rules", "remove_pack"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _FORMAT = 1
+
+
+_PRIVATE = "partner:"  # what audiences of partners' own items begin with
 
 
 class PackError(HandlensError):
@@ -29,7 +32,8 @@ class PackError(HandlensError):
 class Rule:
     """An item is in the pack when it passes every field that is not empty.
 
-    It passes `tags` with any of them, a `locale` with the same or none, an `audience` with the same or "all". `top`
+    It passes `tags` with any of them, a `locale` with the same or none, an `audience` with the same or "all". A
+    partner's own item passes only where its audience is named (`is_private`). `top`
     keeps the items of best quality; of equals those with the smaller id.
 
     Raises:
@@ -58,7 +62,7 @@ class Rule:
             and (not self.kinds or item.kind in self.kinds)
             and (not self.tags or any(tag in item.annotations for tag in self.tags))
             and (not self.locale or item.locale in (self.locale, self.locale.partition("-")[0], ""))
-            and (not self.audience or item.audience in (self.audience, "all"))
+            and (item.audience in (self.audience, "all") if self.audience else not is_private(item.audience))
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +87,11 @@ class Rule:
             audience=fields.text("audience", ""),
             top=fields.integer("top") if "top" in fields.values else None,
         )
+
+
+def is_private(audience: str) -> bool:
+    """Whether items of this audience are a partner's own: nobody sees them who does not name it."""
+    return audience.startswith(_PRIVATE)
 
 
 def define_pack(session: Session, name: str, rule: Rule) -> bool:

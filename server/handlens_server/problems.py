@@ -4,11 +4,14 @@ Rules:
 
 1. `code` is what a program reads and never changes; `detail` is for people. `retryable` says whether the same request
    may succeed later; then there is ``Retry-After``.
-2. What is wrong inside the server is logged and never told: no path, no address of a database, no traceback.
+2. A partner's refusal names the places that are wrong (`errors`); at the token operation it is JSON with the members of
+   OAuth 2 beside these.
+3. What is wrong inside the server is logged and never told: no path, no address of a database, no traceback.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -31,6 +34,7 @@ from handlens_server.devices import (
 from handlens_server.event_batches import BatchTooLargeError, NotGzipError
 from handlens_server.full_index import IndexUnavailableError
 from handlens_server.observing import request_id
+from handlens_server.partner.errors import PartnerError
 from handlens_server.published import RepositoryError
 from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
 
@@ -48,6 +52,8 @@ class _Problem:
 
 
 _TOO_LARGE = frozenset({"photo-too-large"})
+# Where the phrase differs between Python's versions, the code must not.
+_PHRASES = {413: "request-entity-too-large", 414: "request-uri-too-long", 422: "unprocessable-entity"}
 _INTERNAL = _Problem(500, "internal-error", "the server made a mistake: tell its operator the request id")
 _PROBLEMS: dict[type[Exception], _Problem] = {
     DecodeError: _Problem(400, "malformed-request"),
@@ -77,6 +83,8 @@ def handle_problems(app: Flask, config: Config) -> None:
     log = structlog.get_logger("handlens_server.problems")
 
     def domain(error: HandlensError) -> Response:
+        if isinstance(error, PartnerError):
+            return _partner_answer(error)
         problem = _problem_of(error)
         if problem.status >= 500:
             log.error(problem.code, reason=str(error))
@@ -106,11 +114,26 @@ def _domain_answer(problem: _Problem, error: HandlensError, retry_after: int) ->
     return response
 
 
+def _partner_answer(error: PartnerError) -> Response:
+    problem = _Problem(error.status, error.code, is_retryable=error.is_retryable)
+    more: dict[str, Any] = {"errors": [place.to_dict() for place in error.places]} if error.places else {}
+    if error.oauth:
+        more |= {"error": error.oauth, "error_description": str(error)}
+    response = _answer(problem, str(error), more)
+    if error.oauth:
+        response.content_type = "application/json"
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if error.challenge:
+        response.headers["WWW-Authenticate"] = error.challenge
+    return response
+
+
 def _protocol_answer(error: HTTPException) -> WerkzeugResponse:
     status = error.code or 500
     if status < 400 or error.response is not None:
         return WerkzeugResponse.force_type(error.get_response())
-    code = HTTPStatus(status).phrase.lower().replace(" ", "-")
+    code = _PHRASES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
     response = _answer(_Problem(status, code, is_retryable=status == 429), _text(error))
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
@@ -118,7 +141,7 @@ def _protocol_answer(error: HTTPException) -> WerkzeugResponse:
     return response
 
 
-def _answer(problem: _Problem, detail: str) -> Response:
+def _answer(problem: _Problem, detail: str, more: Mapping[str, Any] | None = None) -> Response:
     body: dict[str, Any] = {
         "type": f"urn:handlens:problem:{problem.code}",
         "title": HTTPStatus(problem.status).phrase,
@@ -127,6 +150,7 @@ def _answer(problem: _Problem, detail: str) -> Response:
         "code": problem.code,
         "request_id": request_id(),
         "retryable": problem.is_retryable,
+        **(more or {}),
     }
     return Response(json.dumps(body), status=problem.status, content_type="application/problem+json")
 

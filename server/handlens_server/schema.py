@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from handlens_server.database_errors import SchemaError
-from handlens_server.tables import Base
+from handlens_server.partner.tables import PartnerRow
 
 __all__ = ["current_revision", "head_revision", "require_current", "upgrade_schema"]
 
@@ -66,7 +66,7 @@ def upgrade_schema(connection: Connection, database: str) -> str:
 def _settings() -> AlembicConfig:
     settings = AlembicConfig()
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    settings.attributes["target_metadata"] = Base.metadata
+    settings.attributes["target_metadata"] = PartnerRow.metadata  # of all tables: they share one base
     return settings
 
 

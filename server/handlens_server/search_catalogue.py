@@ -13,7 +13,7 @@ from handlens.answering import Near, Nearby
 from handlens.sources import TextHit, suits_locale
 from handlens.wire.item import Item, in_turn
 from handlens_server.full_index import FullIndex
-from handlens_server.packs import Rule
+from handlens_server.packs import Rule, is_private
 from handlens_server.search_store import SearchStore
 
 if TYPE_CHECKING:
@@ -26,13 +26,25 @@ _MOST_HITS = 1024  # hits of one word that are looked through for those of a pac
 
 
 class SearchCatalogue:
-    """The catalogue narrowed to one language and to the packs of `rules`; no rule means all of it."""
+    """The catalogue narrowed to one language, to the packs of `rules`, and to audiences; no rule means all of it.
 
-    def __init__(self, store: SearchStore, index: FullIndex, *, locale: str, rules: Sequence[Rule] = ()) -> None:
+    Without `audiences` every item is shown that is no partner's own.
+    """
+
+    def __init__(
+        self,
+        store: SearchStore,
+        index: FullIndex,
+        *,
+        locale: str,
+        rules: Sequence[Rule] = (),
+        audiences: frozenset[str] | None = None,
+    ) -> None:
         self._store = store
         self._index = index
         self._locale = locale
         self._rules = tuple(rules)
+        self._audiences = audiences
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> Nearby:
         """See `Catalogue.nearest`."""
@@ -56,10 +68,14 @@ class SearchCatalogue:
     def items_by_id(self, item_ids: Sequence[str]) -> Mapping[str, tuple[int, Item]]:
         """See `ItemLookup.items_by_id`."""
         items = self._store.items_by_id(item_ids)
-        return {item_id: (key, item) for item_id, (key, item) in items.items() if self._is_of_packs(item)}
+        return {item_id: (key, item) for item_id, (key, item) in items.items() if self._is_open(item)}
 
     def _shows(self, item: Item) -> bool:
-        return suits_locale(item, self._locale) and self._is_of_packs(item)
+        return suits_locale(item, self._locale) and self._is_open(item)
 
-    def _is_of_packs(self, item: Item) -> bool:
-        return not self._rules or any(rule.matches(item) for rule in self._rules)
+    def _is_open(self, item: Item) -> bool:
+        if self._audiences is not None and (item.audience or "all") not in self._audiences:
+            return False
+        if self._rules:
+            return any(rule.matches(item) for rule in self._rules)
+        return self._audiences is not None or not is_private(item.audience)

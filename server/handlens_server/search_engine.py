@@ -21,6 +21,7 @@ from PIL.Image import DecompressionBombError
 from sqlalchemy import select
 
 from handlens.answering import Answer, Answerer, Ask, Seen, Stopwatch, could_improve, look
+from handlens.blend import Policy
 from handlens.errors import HandlensError, ImageError
 from handlens.index import available
 from handlens.options import Options
@@ -30,6 +31,7 @@ from handlens.vision.embedder import Embedder
 from handlens.vision.image import Photo, load_photo, read_size
 from handlens_server.config import Config
 from handlens_server.database import Database
+from handlens_server.embedding import PictureEmbedder
 from handlens_server.full_index import FullIndex
 from handlens_server.index_choice import open_full_index
 from handlens_server.index_keeper import IndexKeeper
@@ -38,14 +40,14 @@ from handlens_server.published import published_version
 from handlens_server.search_catalogue import SearchCatalogue
 from handlens_server.search_errors import SearchRefusedError, SearchUnavailableError
 from handlens_server.search_release import SearchRelease, open_release
-from handlens_server.search_requests import SearchRequest, read_seen
+from handlens_server.search_requests import SearchRequest, SearchScope, read_seen
 from handlens_server.search_store import SearchStore
 from handlens_server.tables import SequenceRow
 from handlens_server.times import Clock, day_of, text_of
 
 __all__ = ["SearchEngine"]
 
-_ANSWERERS = 16  # of different languages and packs, kept while the catalogue stays the same
+_ANSWERERS = 64  # of different languages, packs and scopes, kept while the catalogue stays the same
 _log = structlog.get_logger("handlens_server.search")
 
 
@@ -63,20 +65,21 @@ class _State:
     opening: threading.Lock = field(default_factory=threading.Lock)
     answerers: dict[tuple[object, ...], Answerer] = field(default_factory=dict)
 
-    def answerer(self, locale: str, packs: tuple[str, ...]) -> Answerer:
-        """What answers for a language and for packs; made anew when something changed, because it keeps text hits."""
+    def answerer(self, locale: str, packs: tuple[str, ...], scope: SearchScope | None) -> Answerer:
+        """What answers for a language, packs and a scope; made anew when something changed: it keeps text hits."""
         unknown = next((pack for pack in packs if pack not in self.rules), None)
         if unknown is not None:
             raise SearchRefusedError("pack-unknown", f"there is no pack {unknown[:80]!r} on this server")
         rules = tuple(self.rules[pack] for pack in packs)
-        key = (self.store.generation(), locale, rules)
+        key = (self.store.generation(), locale, rules, None if scope is None else scope.name)
         found = self.answerers.get(key)
         if found is None:
-            catalogue = SearchCatalogue(self.store, self.index, locale=locale, rules=rules)
+            audiences = None if scope is None else scope.audiences
+            catalogue = SearchCatalogue(self.store, self.index, locale=locale, rules=rules, audiences=audiences)
             found = Answerer(
                 catalogue,
                 self.release.taxonomy,
-                self.release.policy,
+                self.policy(scope),
                 self.options,
                 weights=self.release.spec.understanding,
                 as_of=self.release.release.as_of,
@@ -85,6 +88,13 @@ class _State:
                 self.answerers.clear()
             self.answerers[key] = found
         return found
+
+    def policy(self, scope: SearchScope | None) -> Policy:
+        """The policy of a scope, which lets pass what the scope may see; or the release's."""
+        if scope is None:
+            return self.release.policy
+        policy = scope.policy or self.release.policy
+        return replace(policy, audiences={**(policy.audiences or {}), scope.audience: tuple(sorted(scope.audiences))})
 
     def close(self) -> None:
         """Close index and store; what they hold stays on the disk."""
@@ -133,7 +143,9 @@ class SearchEngine:
             self._state.close()
             self._state = None
 
-    def answer_photo(self, data: bytes, request: SearchRequest, clock: Stopwatch) -> SearchResult:
+    def answer_photo(
+        self, data: bytes, request: SearchRequest, clock: Stopwatch, scope: SearchScope | None = None
+    ) -> SearchResult:
         """Search by the bytes of a photo.
 
         Raises:
@@ -145,9 +157,9 @@ class SearchEngine:
             photo = self._decoded(data, request)
         detector, embedder = state.open_models()
         seen = look(photo, detector, embedder, request.box, state.options, clock)
-        return self._answer(state, seen, request, photo.size, clock)
+        return self._answer(state, seen, request, photo.size, clock, scope)
 
-    def answer_seen(self, request: SearchRequest, clock: Stopwatch) -> SearchResult:
+    def answer_seen(self, request: SearchRequest, clock: Stopwatch, scope: SearchScope | None = None) -> SearchResult:
         """Search by what a device saw in its photo.
 
         Raises:
@@ -155,13 +167,27 @@ class SearchEngine:
         """
         state = self._opened()
         seen = read_seen(request, state.release.spec, state.release.taxonomy)
-        return self._answer(state, seen, request, request.image_size, clock)
+        return self._answer(state, seen, request, request.image_size, clock, scope)
+
+    def picture_embedder(self) -> PictureEmbedder:
+        """What embeds the catalogue's pictures as the searches' models do.
+
+        Raises:
+            SearchUnavailableError: not now. ModelError: a model of the release is damaged.
+        """
+        return PictureEmbedder(*self._opened().open_models())
 
     def _answer(
-        self, state: _State, seen: Sequence[Seen], request: SearchRequest, size: tuple[int, int], clock: Stopwatch
+        self,
+        state: _State,
+        seen: Sequence[Seen],
+        request: SearchRequest,
+        size: tuple[int, int],
+        clock: Stopwatch,
+        scope: SearchScope | None,
     ) -> SearchResult:
         locale = state.options.locale if request.locale is None else request.locale
-        answerer = state.answerer(locale, request.packs)
+        answerer = state.answerer(locale, request.packs, scope)
         ask = Ask(
             request_id=request.request_id or uuid.uuid4().hex,
             limit=request.limit or state.options.limit,
@@ -169,12 +195,14 @@ class SearchEngine:
             locale=locale,
             deadline_ms=request.deadline_ms,
             day=day_of(self._clock()),
+            kinds=request.kinds,
+            audience="all" if scope is None else scope.audience,
         )
         try:
             answer = answerer.answer(seen, ask, clock)
         except HandlensError as error:
             raise SearchUnavailableError(f"no source can answer: {error}") from error
-        return self._result(state, answer, ask, request, size, clock)
+        return self._result(state, answer, ask, request, size, clock, state.policy(scope))
 
     def _result(
         self,
@@ -184,6 +212,7 @@ class SearchEngine:
         request: SearchRequest,
         size: tuple[int, int],
         clock: Stopwatch,
+        policy: Policy,
     ) -> SearchResult:
         release = state.release
         known = len(state.rules)
@@ -193,7 +222,7 @@ class SearchEngine:
             image_size=size,
             objects=answer.objects,
             as_of=state.store.as_of,
-            policy=release.policy.version,
+            policy=policy.version,
             index=self._index_kind,
             packs=request.packs or tuple(sorted(state.rules)),
             served_by="server",
@@ -202,7 +231,7 @@ class SearchEngine:
             refine=ask.refine or "",
             coverage=coverage,
             left_out=tuple(_told(one) for one in answer.left_out),
-            can_improve=could_improve(answer, release.policy, coverage),
+            can_improve=could_improve(answer, policy, coverage),
         )
 
     def _decoded(self, data: bytes, request: SearchRequest) -> Photo:

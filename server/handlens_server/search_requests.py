@@ -31,7 +31,9 @@ from handlens_server.search_errors import SearchRefusedError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_OBJECTS", "SearchRequest", "read_query", "read_seen"]
+    from handlens.blend import Policy
+
+__all__ = ["MAX_OBJECTS", "SearchRequest", "SearchScope", "read_query", "read_seen"]
 
 MAX_OBJECTS = 8
 _FORMAT = 1
@@ -49,7 +51,8 @@ _FOUND_BY = ("detector", "user", "whole")
 class SearchRequest:
     """What is asked beside the photo or the embeddings; empty fields leave it to the server.
 
-    `objects` are the undecoded entries of an embedding query, `box` is the user's crop of a photo query.
+    `objects` are the undecoded entries of an embedding query, `box` is the user's crop of a photo query. Only items of
+    `kinds` are offered; none names all.
     """
 
     request_id: str
@@ -62,6 +65,21 @@ class SearchRequest:
     box: Box | None
     image_size: tuple[int, int]
     objects: tuple[Fields, ...]
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchScope:
+    """Whom an answer is for, where it is not for everybody.
+
+    `audience` is whom the policy asks about; items of no other than `audiences` are looked at. `policy` is the blending
+    policy in place of the release's. Scopes with one `name` are one and the same.
+    """
+
+    name: str
+    audience: str
+    audiences: frozenset[str]
+    policy: Policy | None = None
 
 
 def read_query(text: bytes) -> SearchRequest:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from handlens_server.config import Config
 from handlens_server.database import Database
@@ -10,7 +11,14 @@ from handlens_server.metrics import Metrics
 from handlens_server.searching import Searching
 from handlens_server.times import Clock
 
-__all__ = ["Services"]
+__all__ = ["Closable", "Services"]
+
+
+class Closable(Protocol):
+    """What is closed with the services."""
+
+    def close(self) -> None:
+        """Let go of what was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +30,11 @@ class Services:
     metrics: Metrics
     clock: Clock
     searching: Searching
+    others: list[Closable] = field(default_factory=list)  # opened by a room of views
 
     def close(self) -> None:
         """Let go of what was opened."""
+        for one in self.others:
+            one.close()
         self.searching.close()
         self.database.close()

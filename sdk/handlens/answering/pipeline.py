@@ -48,7 +48,8 @@ class Ask:
 
     `limit` is the most matches an object. `deadline_ms` counts from when the request came, None waits for all. `day` is
     today in UTC, such as 2026-01-31. Chance has a part in the answer only with `explore`: where what it teaches may
-    come back. With `explain` every object carries its decision.
+    come back. With `explain` every object carries its decision. Items of other kinds than `kinds` are not offered, but
+    still say what they are like to; none names all. `audience` is whom the policy asks about.
     """
 
     request_id: str
@@ -59,6 +60,8 @@ class Ask:
     day: str = ""
     explore: bool = False
     explain: bool = False
+    kinds: tuple[str, ...] = ()
+    audience: str = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,7 @@ class Answerer:
             "as_of": self._as_of,
             "locale": ask.locale,
             "explore": ask.explore,
+            "audience": ask.audience,
         }
         sections = blend(candidates, understanding, self._policy, **settings)
         wanted = ask.explain or (ask.explore and explores(self._policy.exploration, ask.request_id))
@@ -205,6 +209,8 @@ class Answerer:
                 found += source.candidates(query)
             except HandlensError as error:
                 losses.failed(source.name, error)
+        if ask.kinds:
+            found = [one for one in found if one.item.kind in ask.kinds]
         return refined(_by_one_key(found), ask.refine)
 
 
