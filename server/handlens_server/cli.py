@@ -1,4 +1,4 @@
-"""The command line of the backend: ``handlens-server {run,db,catalog,index,pack,keys,release,policy,device,events}``.
+"""The command line of the backend: ``handlens-server {run,db,catalog,index,pack,keys,release,policy,device,events,partner}``.
 
 Each group lives in a module of its own, which is imported when the group is used: the command line answers at once.
 """
@@ -27,6 +27,7 @@ _COMMANDS = {
     "policy": ("console_policy", "group", "Check, compare, try and score a blending policy."),
     "device": ("console_device", "group", "List and revoke devices."),
     "events": ("console_events", "group", "Export and prune what devices sent."),
+    "partner": ("console_partner", "group", "Partners, their profiles and their keys."),
 }
 
 

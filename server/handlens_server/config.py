@@ -49,6 +49,11 @@ class Config:
     search_wait_seconds: int = 10  # how long the first searches wait for the index
     lock_seconds: int = 10  # how long a transaction waits for another
     retry_after_seconds: int = 30  # what a client is told when the database is down
+    partner_slots: int = 2  # searches of partners that run at once in a worker
+    partner_searches: int = 6  # those that are in a worker, running or waiting; fewer than its threads
+    partner_queue_ms: int = 100  # a search that waited longer for a thread is refused
+    partner_patience_ms: int = 1000  # and one that would wait longer for its turn
+    tracing: str = ""  # otlp: spans go where the variables OTEL_... say; empty: none are made
     trusted_proxies: int = 0  # how many proxies in front set X-Forwarded-For and -Proto
 
     def __post_init__(self) -> None:
@@ -104,6 +109,10 @@ _RANGES = {
     "search_wait_seconds": (0, 600),
     "lock_seconds": (1, 600),
     "retry_after_seconds": (1, 86_400),
+    "partner_slots": (1, 64),
+    "partner_searches": (1, 256),
+    "partner_queue_ms": (1, 60_000),
+    "partner_patience_ms": (1, 60_000),
     "trusted_proxies": (0, 10),
 }
 

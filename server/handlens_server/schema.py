@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from handlens_server.database_errors import SchemaError
+from handlens_server.partner.stability_tables import PartnerWriteRow as _WriteRow  # noqa: F401 -- its tables belong to the metadata
 from handlens_server.partner.tables import PartnerRow
 
 __all__ = ["current_revision", "head_revision", "require_current", "upgrade_schema"]

@@ -7,20 +7,21 @@ Rules:
 2. A thread looks every `search_poll_ms` whether the catalogue or the release changed, and takes over what did. A change
    of the catalogue is found by searches within a second, in every process. When that fails, the last state goes on.
 3. A search works on the state it began with.
+4. A photo with a deadline is looked at as far as there is time (`look_in_time`), by what the steps took lately.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 from PIL.Image import DecompressionBombError
 from sqlalchemy import select
 
-from handlens.answering import Answer, Answerer, Ask, Seen, Stopwatch, could_improve, look
+from handlens.answering import Answer, Answerer, Ask, Hurry, Seen, Stopwatch, could_improve, look, look_in_time
 from handlens.blend import Policy
 from handlens.errors import HandlensError, ImageError
 from handlens.index import available
@@ -35,6 +36,7 @@ from handlens_server.embedding import PictureEmbedder
 from handlens_server.full_index import FullIndex
 from handlens_server.index_choice import open_full_index
 from handlens_server.index_keeper import IndexKeeper
+from handlens_server.pace import Pace
 from handlens_server.packs import Rule, pack_rules
 from handlens_server.published import published_version
 from handlens_server.search_catalogue import SearchCatalogue
@@ -47,6 +49,7 @@ from handlens_server.times import Clock, day_of, text_of
 
 __all__ = ["SearchEngine"]
 
+_OF_ONE = ("embed", "colours", "index", "understand", "sources", "blend")  # the steps that each object takes
 _ANSWERERS = 64  # of different languages, packs and scopes, kept while the catalogue stays the same
 _log = structlog.get_logger("handlens_server.search")
 
@@ -123,6 +126,7 @@ class SearchEngine:
         self._clock = clock
         self._folder = config.data_dir / "search"
         self._options = Options(data_dir=self._folder, threads=config.search_threads)
+        self._pace = Pace()
         self._index_kind = "milvus" if config.index else "hnsw" if available() else "exact"
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -144,9 +148,18 @@ class SearchEngine:
             self._state = None
 
     def answer_photo(
-        self, data: bytes, request: SearchRequest, clock: Stopwatch, scope: SearchScope | None = None
+        self,
+        data: bytes,
+        request: SearchRequest,
+        clock: Stopwatch,
+        scope: SearchScope | None = None,
+        *,
+        too_late: Callable[[float, float], HandlensError] | None = None,
     ) -> SearchResult:
         """Search by the bytes of a photo.
+
+        `too_late` makes the error to raise where the deadline would be over before the main object is answered, from
+        the milliseconds that went by and the deadline; without it, that object is answered late.
 
         Raises:
             ImageError: it cannot be used. SearchRefusedError: it has too many pixels, or a pack is unknown.
@@ -156,8 +169,17 @@ class SearchEngine:
         with clock.step("decode"):
             photo = self._decoded(data, request)
         detector, embedder = state.open_models()
-        seen = look(photo, detector, embedder, request.box, state.options, clock)
-        return self._answer(state, seen, request, photo.size, clock, scope)
+        hurry = self._hurry(request)
+        left_out: tuple[LeftOut, ...] = ()
+        if hurry is None:
+            seen = look(photo, detector, embedder, request.box, state.options, clock)
+        else:
+            if too_late is not None and clock.elapsed + self._pace.mean("one") > hurry.deadline_ms:
+                raise too_late(clock.elapsed, hurry.deadline_ms)
+            seen, left_out = look_in_time(photo, detector, embedder, request.box, state.options, clock, hurry)
+        result = self._answer(state, seen, request, photo.size, clock, scope, left_out)
+        self._note(clock, len(seen))
+        return result
 
     def answer_seen(self, request: SearchRequest, clock: Stopwatch, scope: SearchScope | None = None) -> SearchResult:
         """Search by what a device saw in its photo.
@@ -177,6 +199,18 @@ class SearchEngine:
         """
         return PictureEmbedder(*self._opened().open_models())
 
+    def _hurry(self, request: SearchRequest) -> Hurry | None:
+        if request.deadline_ms is None:
+            return None
+        return Hurry(request.deadline_ms, self._pace.expected("detect"), self._pace.expected("one"))
+
+    def _note(self, clock: Stopwatch, objects: int) -> None:
+        """Remember how long the steps of this photo took."""
+        took = clock.milliseconds
+        if "detect" in took:
+            self._pace.note("detect", took["detect"])
+        self._pace.note("one", sum(took.get(step, 0.0) for step in _OF_ONE) / max(objects, 1))
+
     def _answer(
         self,
         state: _State,
@@ -185,6 +219,7 @@ class SearchEngine:
         size: tuple[int, int],
         clock: Stopwatch,
         scope: SearchScope | None,
+        left_out: tuple[LeftOut, ...] = (),
     ) -> SearchResult:
         locale = state.options.locale if request.locale is None else request.locale
         answerer = state.answerer(locale, request.packs, scope)
@@ -202,7 +237,8 @@ class SearchEngine:
             answer = answerer.answer(seen, ask, clock)
         except HandlensError as error:
             raise SearchUnavailableError(f"no source can answer: {error}") from error
-        return self._result(state, answer, ask, request, size, clock, state.policy(scope))
+        whole = replace(answer, left_out=(*left_out, *answer.left_out))
+        return self._result(state, whole, ask, request, size, clock, state.policy(scope))
 
     def _result(
         self,

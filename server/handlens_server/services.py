@@ -10,6 +10,7 @@ from handlens_server.database import Database
 from handlens_server.metrics import Metrics
 from handlens_server.searching import Searching
 from handlens_server.times import Clock
+from handlens_server.tracing import Tracer
 
 __all__ = ["Closable", "Services"]
 
@@ -30,6 +31,7 @@ class Services:
     metrics: Metrics
     clock: Clock
     searching: Searching
+    tracer: Tracer
     others: list[Closable] = field(default_factory=list)  # opened by a room of views
 
     def close(self) -> None:
@@ -38,3 +40,4 @@ class Services:
             one.close()
         self.searching.close()
         self.database.close()
+        self.tracer.close()

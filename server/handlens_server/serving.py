@@ -120,7 +120,7 @@ def _settings(options: ServerOptions, listener: int) -> dict[str, Any]:
     return {
         "bind": f"fd://{listener}",
         "workers": options.workers,
-        "worker_class": "gthread",
+        "worker_class": "handlens_server.timed_worker.TimedWorker",
         "threads": options.threads,
         "timeout": options.timeout,
         "graceful_timeout": options.graceful_timeout,

@@ -150,6 +150,26 @@ class TestAnswers:
         assert answer["can_improve"]
         assert shown() in items(answer)
 
+    def test_a_photo_whose_deadline_is_over_is_searched_as_a_whole_and_the_detector_is_named(
+        self, client: FlaskClient
+    ) -> None:
+        body, kind = multipart(TAJ.read_bytes(), {"deadline_ms": 0.001})
+        answer = client.post("/v1/search", data=body, content_type=kind).json
+        (found,) = answer["objects"]
+        assert (found["found_by"], found["main"], found["sections"] != []) == ("whole", True, True)
+        assert "detector" in {one["source"] for one in answer["left_out"] if one["late"]}
+        assert "detect" not in answer["timings_ms"]
+
+    def test_a_photo_with_time_enough_is_answered_as_one_without_a_deadline(self, client: FlaskClient) -> None:
+        answers = [
+            client.post("/v1/search", data=body, content_type=kind).json
+            for body, kind in (
+                multipart(TAJ.read_bytes(), {"request_id": "r", **more}) for more in ({}, {"deadline_ms": 60_000})
+            )
+        ]
+        assert answers[0]["objects"] == answers[1]["objects"]
+        assert answers[1]["left_out"] == []
+
 
 REFUSED: list[tuple[str, Any, int, str]] = [
     ("no JSON", "nonsense", 400, "malformed-request"),

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import uuid
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,8 +150,10 @@ def contracted(answer: TestResponse) -> None:
     if answer.status_code in (404, 405) and answer.json["code"] in ("not-found", "method-not-allowed"):  # type: ignore[index]
         return  # no operation at all
     openapi.validate_response(request, WerkzeugOpenAPIResponse(answer))
-    if answer.status_code < 300:
-        openapi.validate_request(request)
+    if answer.status_code < 300 and "multipart" not in request.content_type:  # openapi-core reads no bytes in forms
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Unsupported scheme type")  # of OAuth: the server checks tokens itself
+            openapi.validate_request(request)
 
 
 def _copy(request: Any) -> Request:

@@ -8,13 +8,15 @@ same answer. Rules:
   exact index, a graph and a remote index lead to the same figures.
 * A source that fails, or whose turn comes after the deadline, is left out and named. Only when nothing could be
   offered because sources failed does the failure come out: an empty answer would hide it.
+* With `look_in_time` the same holds for what is seen: the detector, or the last objects, are left out and named when
+  they would not be done by the deadline.
 """
 
 from __future__ import annotations
 
 from handlens.answering.beside import Beside, thread_beside
 from handlens.answering.clock import Stopwatch
-from handlens.answering.looking import Look, Seen, look, look_each
+from handlens.answering.looking import Hurry, Look, Seen, look, look_each, look_in_time
 from handlens.answering.neighbours import Catalogue, Near, Nearby, neighbours_of
 from handlens.answering.pipeline import Answer, Answerer, Ask, could_improve
 
@@ -24,6 +26,7 @@ __all__ = [
     "Ask",
     "Beside",
     "Catalogue",
+    "Hurry",
     "Look",
     "Near",
     "Nearby",
@@ -32,6 +35,7 @@ __all__ = [
     "could_improve",
     "look",
     "look_each",
+    "look_in_time",
     "neighbours_of",
     "thread_beside",
 ]

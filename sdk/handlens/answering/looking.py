@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from handlens.answering.beside import Beside, Coming
 from handlens.answering.clock import Stopwatch
+from handlens.geometry import WHOLE
 from handlens.options import Options
-from handlens.results import Colour, Region
+from handlens.results import Colour, LeftOut, Region
 from handlens.understand import choose_regions, colours_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from handlens.vision.embedder import Embedder, Outputs
     from handlens.vision.image import Photo
 
-__all__ = ["Look", "Seen", "look", "look_each"]
+__all__ = ["Hurry", "Look", "Seen", "look", "look_each", "look_in_time"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +42,18 @@ class Seen:
 Look: TypeAlias = Callable[[], Seen]
 
 
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """A deadline in milliseconds of the clock, and how many milliseconds steps are expected to take; 0 is not known.
+
+    `detect` is the detector's run; `one` is all that an object needs, from its embedding to its sections.
+    """
+
+    deadline_ms: float
+    detect: float = 0.0
+    one: float = 0.0
+
+
 def look(
     photo: Photo, detector: Detector, embedder: Embedder, box: Box | None, options: Options, clock: Stopwatch
 ) -> tuple[Seen, ...]:
@@ -53,6 +66,44 @@ def look(
         colours = [colours_of(photo, region.box) for region in regions]
     rows = zip(regions, embeddings.vectors, embeddings.label_scores, colours, strict=True)
     return tuple(Seen(region, vector, labels, shades) for region, vector, labels, shades in rows)
+
+
+def look_in_time(
+    photo: Photo,
+    detector: Detector,
+    embedder: Embedder,
+    box: Box | None,
+    options: Options,
+    clock: Stopwatch,
+    hurry: Hurry,
+) -> tuple[tuple[Seen, ...], tuple[LeftOut, ...]]:
+    """As `look`, but what would not be done by the deadline is left out and named.
+
+    Where there is no time for the detector, the whole photo is the object; where there is none for all objects, the
+    last ones are not looked at. The main object always is: whether there is time for it, the caller decides before.
+    """
+    left_out: list[LeftOut] = []
+    late = f"there was no time for it before the deadline of {hurry.deadline_ms:g} ms"
+    if box is None and clock.elapsed + hurry.detect + hurry.one > hurry.deadline_ms:
+        regions: tuple[Region, ...] = (Region(WHOLE, "whole", is_main=True),)
+        left_out.append(LeftOut("detector", late, is_late=True))
+    else:
+        with clock.step("detect"):
+            regions = _regions(photo, detector, box, options)
+    seen: list[Seen] = []
+    for region in regions:
+        # Those seen before this one still need their own neighbours and sections.
+        if seen and clock.elapsed + (len(seen) + 1) * hurry.one > hurry.deadline_ms:
+            left_out.append(LeftOut("objects", late, is_late=True))
+            break
+        seen.append(_one(photo, embedder, region, options, clock))
+    return tuple(seen), tuple(left_out)
+
+
+def _one(photo: Photo, embedder: Embedder, region: Region, options: Options, clock: Stopwatch) -> Seen:
+    with clock.step("embed"):
+        embeddings = embedder.embed(photo, [region.box], margin=options.crop_margin)
+    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], _colours(photo, region, clock))
 
 
 def look_each(

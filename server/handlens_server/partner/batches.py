@@ -65,9 +65,15 @@ def batch_of(session: Session, who: Caller, batch_id: str) -> BatchRow | None:
 
 
 def put_batch(
-    room: BatchRoom, who: Caller, batch_id: str, body: bytes, values: Mapping[str, Any], now: datetime
+    room: BatchRoom,
+    who: Caller,
+    batch_id: str,
+    body: bytes,
+    values: Mapping[str, Any],
+    now: datetime,
+    kept: Callable[[Session, dict[str, Any]], None],
 ) -> tuple[dict[str, Any], bool]:
-    """Do a batch whose form was checked: its answer, and whether it was done now.
+    """Do a batch whose form was checked: its answer, and whether it was done now; `kept` keeps it in its transaction.
 
     Raises:
         PartnerError: rows are refused (422), the id has another body (409), or another import runs (503).
@@ -79,7 +85,7 @@ def put_batch(
     _check_rows(room.database, who, values)
     with tempfile.TemporaryDirectory(prefix="handlens-batch-") as folder:
         feed = _write_feed(Path(folder), who, values.get("items", ()))
-        finish = _Finish(who, batch_id, digest, values, now)
+        finish = _Finish(who, batch_id, digest, values, now, kept)
         try:
             if who.is_test:
                 _do_test(room, feed, finish)
@@ -95,8 +101,16 @@ def put_batch(
 class _Finish:
     """What ends a batch, in the transaction of its items."""
 
-    def __init__(self, who: Caller, batch_id: str, digest: str, values: Mapping[str, Any], now: datetime) -> None:
-        self.who, self.batch_id, self.digest, self.now = who, batch_id, digest, now
+    def __init__(
+        self,
+        who: Caller,
+        batch_id: str,
+        digest: str,
+        values: Mapping[str, Any],
+        now: datetime,
+        kept: Callable[[Session, dict[str, Any]], None],
+    ) -> None:
+        self.who, self.batch_id, self.digest, self.now, self._kept = who, batch_id, digest, now, kept
         self.entries: Sequence[Mapping[str, Any]] = values.get("items", ())
         self.withdrawn: Sequence[str] = values.get("withdraw", ())
         self.answer: dict[str, Any] = {}
@@ -128,6 +142,7 @@ class _Finish:
             )
         )
         session.flush()
+        self._kept(session, self.answer)
 
     def _item(self, item_id: str, record: str, is_withdrawn: bool) -> OwnItemRow:
         who = self.who

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from handlens_server.access import checked_by, public
 from handlens_server.partner.errors import PartnerError
 from handlens_server.partner.partners import hash_of
 from handlens_server.partner.profiles import Profile, read_profile
+from handlens_server.partner.steady import Steady
 from handlens_server.partner.tables import KeyRow, PartnerRow, TokenRow
 from handlens_server.services import Services
 from handlens_server.times import parse_time
@@ -49,6 +50,16 @@ class Caller:
         """Whether it works in the sandbox."""
         return self.mode == "test"
 
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """requests_per_minute, concurrent."""
+        return self.profile.limits
+
+    @property
+    def quotas(self) -> Mapping[str, int]:
+        """requests_per_day, items."""
+        return self.profile.quotas
+
 
 def caller() -> Caller:
     """Who calls the view that runs."""
@@ -59,8 +70,9 @@ def caller() -> Caller:
 class Guard:
     """Marks views, and checks calls to them."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, steady: Steady) -> None:
         self._services = services
+        self._steady = steady
 
     def needs(self, operation: str, scope: str = "") -> Callable[[_View], _View]:
         """Mark the view of a contract's operation, that needs a scope, or any ("")."""
@@ -82,6 +94,7 @@ class Guard:
 
     def _check(self, operation: str, scope: str) -> None:
         g.partner_operation = operation
+        self._steady.before_access(operation)
         now = self._services.clock()
         has_token = request.authorization is not None and request.authorization.type == "bearer"
         is_signed = "Signature" in request.headers or "Signature-Input" in request.headers
@@ -93,6 +106,7 @@ class Guard:
         g.partner_caller = self._caller(key, scopes)
         if scope and scope not in g.partner_caller.scopes:
             raise PartnerError(403, "scope-missing", f"this needs the scope {scope}, which these credentials have not")
+        self._steady.after_access(g.partner_caller)
 
     def _by_token(self, now: datetime) -> tuple[KeyRow, str]:
         shown = hash_of((request.authorization and request.authorization.token) or "")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flask import request
 from werkzeug.exceptions import UnsupportedMediaType
 
+from handlens_server.following import request_clock
 from handlens_server.observing import request_id
 from handlens_server.partner.errors import PartnerError
 from handlens_server.partner.feedback import insights_token
+from handlens_server.partner.fixtures import fixture_result
 from handlens_server.partner.guard import Caller
 from handlens_server.partner.incoming import decoded_base64, json_body, lens_form
 from handlens_server.partner.lens import SURFACE, lens_answer, lens_request, lens_scope
 from handlens_server.partner.room import Room
 from handlens_server.partner.showing import Shower
+from handlens_server.partner.steady import ticket
 
 if TYPE_CHECKING:
     from handlens.answering import Stopwatch
@@ -31,10 +35,9 @@ def answer_lens(room: Room, who: Caller, address_of: Callable[[str, int], str]) 
         PartnerError: it is not as the contract says, or asks for what the profile does not allow.
         HandlensError: it cannot be answered.
     """
-    from handlens.answering import Stopwatch  # what needs NumPy is imported when somebody searches
-
-    clock = Stopwatch()
-    picture, is_crop, values = _incoming()
+    clock = request_clock()
+    with clock.step("read"):
+        picture, is_crop, values = _incoming()
     surface = values.get("surface", SURFACE)
     result = _search(room, who, picture, is_crop, values, surface, clock)
     now = room.services.clock()
@@ -75,7 +78,12 @@ def _search(
     clock: Stopwatch,
 ) -> SearchResult:
     asked = lens_request(values, who, request_id(), is_crop=is_crop)
-    engine, scope = room.services.searching.engine(), lens_scope(who, surface)
-    if picture is None:
-        return engine.answer_seen(asked, clock, scope)
-    return engine.answer_photo(picture, asked, clock, scope)
+    if who.is_test:
+        return fixture_result(asked, picture)
+    engine, scope, taken = room.services.searching.engine(), lens_scope(who, surface), ticket()
+    begun = time.perf_counter()
+    with taken.turn(kind="seen" if picture is None else "photo", deadline_ms=asked.deadline_ms):
+        clock.add("line", begun, time.perf_counter())
+        if picture is None:
+            return engine.answer_seen(asked, clock, scope)
+        return engine.answer_photo(picture, asked, clock, scope, too_late=taken.too_late)

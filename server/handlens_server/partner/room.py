@@ -7,6 +7,7 @@ import threading
 from handlens_server.partner.guard import Guard
 from handlens_server.partner.oauth import TokenEndpoint
 from handlens_server.partner.signing import Signer, open_signer
+from handlens_server.partner.steady import Steady
 from handlens_server.partner.usage import UsageCounter
 from handlens_server.services import Services
 
@@ -18,7 +19,8 @@ class Room:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.guard = Guard(services)
+        self.steady = Steady(services)
+        self.guard = Guard(services, self.steady)
         self.tokens = TokenEndpoint(services)
         self.usage = UsageCounter(services.database, services.clock)
         self._opening = threading.Lock()

@@ -7,6 +7,9 @@ from sqlalchemy.orm import Session
 
 from handlens_server.partner.errors import PartnerError
 from handlens_server.partner.guard import Caller
+from handlens_server.partner.idempotency import forget_writes
+from handlens_server.partner.quotas import forget_counts
+from handlens_server.partner.steady import owner_of
 from handlens_server.partner.tables import BatchRow, FeedbackRow, OwnItemRow
 
 __all__ = ["require_test_key", "reset_sandbox"]
@@ -35,4 +38,7 @@ def reset_sandbox(session: Session, who: Caller) -> dict[str, int]:
         mine = (table.partner_id == who.partner_id, table.mode == "test")
         counts[name] = int(session.scalar(select(func.count()).select_from(table).where(*mine)) or 0)
         session.execute(delete(table).where(*mine))
+    owner = owner_of(who)
+    forget_writes(session, owner)
+    forget_counts(session, owner)
     return counts

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, cast
 
-from flask import Blueprint, Response, g, json, make_response, request, url_for
+from flask import Blueprint, Flask, Response, g, json, make_response, request, url_for
+from sqlalchemy.orm import Session
 
 from handlens_server.partner.batches import BatchRoom, batch_of, put_batch
 from handlens_server.partner.catalogue_reads import batch_page, item_of, picture_of, thumbnail, thumbnail_ticket
@@ -20,6 +22,7 @@ from handlens_server.partner.page import PAGE_POLICY, asset, page
 from handlens_server.partner.room import Room
 from handlens_server.partner.sandbox import require_test_key, reset_sandbox
 from handlens_server.partner.showing import Shower
+from handlens_server.partner.steady import Answered
 from handlens_server.partner.usage import usage_of
 from handlens_server.services import Services
 from handlens_server.times import day_of, text_of
@@ -34,7 +37,8 @@ def blueprint(services: Services) -> Blueprint:
     """All views of the partner endpoint."""
     views = Blueprint("partner", __name__, url_prefix="/partner/v1")
     room = Room(services)
-    services.others.append(room.usage)
+    services.others.extend((room.usage, room.steady))
+    views.record_once(lambda state: room.steady.attend(cast("Flask", state.app), views.url_prefix or ""))
     _access(views, room)
     _lens(views, room)
     _catalogue(views, room)
@@ -82,12 +86,15 @@ def _lens(views: Blueprint, room: Room) -> None:
 
     @views.post("/feedback")
     @room.guard.needs("sendFeedback", "feedback")
-    def send_feedback() -> dict[str, Any]:
+    def send_feedback() -> Response:
         check_parameters("sendFeedback")
         values, who, now = json_body("sendFeedback"), caller(), room.services.clock()
-        answered = read_insights_token(room.signer, who, values["insights_token"], now)
-        with room.services.database.session() as session:
-            return store_feedback(session, who, answered, values["events"], now)
+
+        def write(session: Session) -> Answered:
+            answered = read_insights_token(room.signer, who, values["insights_token"], now)
+            return store_feedback(session, who, answered, values["events"], now), 200
+
+        return room.steady.once(who, write)
 
 
 def _catalogue(views: Blueprint, room: Room) -> None:
@@ -132,11 +139,18 @@ def _batches(views: Blueprint, room: Room) -> None:
 
     @views.put("/catalog/batches/<batch_id>")
     @room.guard.needs("putBatch", "catalog:write")
-    def do_batch(batch_id: str) -> tuple[dict[str, Any], int]:
+    def do_batch(batch_id: str) -> Response:
         check_parameters("putBatch")
-        values = json_body("putBatch")
-        answer, is_new = put_batch(batches, caller(), batch_id, request.get_data(), values, services.clock())
-        return answer, 201 if is_new else 200
+        values, who, body = json_body("putBatch"), caller(), request.get_data()
+
+        def work(keep: Callable[[Session, Answered], None]) -> Answered:
+            def kept(session: Session, answer: dict[str, Any]) -> None:
+                keep(session, (answer, 201))
+
+            answer, is_new = put_batch(batches, who, batch_id, body, values, services.clock(), kept)
+            return answer, 201 if is_new else 200
+
+        return room.steady.around(who, work)
 
     @views.get("/catalog/batches/<batch_id>")
     @room.guard.needs("getBatch", "catalog:read")
@@ -162,11 +176,12 @@ def _account(views: Blueprint, room: Room) -> None:
 
     @views.post("/sandbox/reset")
     @room.guard.needs("resetSandbox", "sandbox")
-    def reset() -> dict[str, int]:
+    def reset() -> Response:
         check_parameters("resetSandbox")
-        require_test_key(caller())
-        with room.services.database.session() as session:
-            return reset_sandbox(session, caller())
+        who = caller()
+        require_test_key(who)
+        room.steady.forget(who)
+        return room.steady.once(who, lambda session: (reset_sandbox(session, who), 200))
 
 
 def _documents(views: Blueprint, room: Room) -> None:

@@ -1,0 +1,28 @@
+"""gunicorn's threaded worker, which also notes when requests came (`handlens_server.arrivals`)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from handlens_server.arrivals import note_arrival
+
+__all__ = ["TimedWorker"]
+
+
+class TimedWorker(ThreadWorker):  # type: ignore[misc]
+    """Notes the time at which a connection is handed to the threads."""
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Hand a connection over."""
+        conn.handed_over = time.perf_counter()
+        super().enqueue_req(conn)
+
+    def handle(self, conn: Any) -> Any:
+        """Answer one request of a connection."""
+        # A connection that was just opened may have sent nothing yet: its request comes while a thread waits for it.
+        has_come = conn.initialized or getattr(conn, "data_ready", True) or conn.wait_for_data(0)
+        note_arrival(conn.handed_over if has_come else None)
+        return super().handle(conn)
