@@ -1,4 +1,4 @@
-"""The command line of the backend: ``handlens-server {run,db,catalog,index,pack,keys,release,policy,device,events,partner}``.
+"""The command line of the backend: ``handlens-server``, with a group for each part of it.
 
 Each group lives in a module of its own, which is imported when the group is used: the command line answers at once.
 """
