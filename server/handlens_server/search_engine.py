@@ -174,7 +174,8 @@ class SearchEngine:
         if hurry is None:
             seen = look(photo, detector, embedder, request.box, state.options, clock)
         else:
-            if too_late is not None and clock.elapsed + self._pace.mean("one") > hurry.deadline_ms:
+            if too_late is not None and clock.elapsed + hurry.one > hurry.deadline_ms:
+                self._pace.fade("one")
                 raise too_late(clock.elapsed, hurry.deadline_ms)
             seen, left_out = look_in_time(photo, detector, embedder, request.box, state.options, clock, hurry)
         result = self._answer(state, seen, request, photo.size, clock, scope, left_out)

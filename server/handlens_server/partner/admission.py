@@ -11,7 +11,9 @@ Rules:
    done in time. With nothing ahead it is tried in any case: an estimate alone must not shut out anybody for good.
 4. At most `slots` searches run at once, in the order in which they came. More would not be faster, since the models and
    Python take a processor each, and every one would be late.
-5. `Retry-After` is the time that the line takes now, at least a second.
+5. A deadline in which no answer was ever made is the caller's mistake, and not worth trying again (422); any other that
+   cannot be kept is ours (503).
+6. `Retry-After` is the time that the line takes now, at least a second.
 
 ::
 
@@ -73,10 +75,13 @@ class Ticket:
             yield
 
     def too_late(self, elapsed_ms: float, deadline_ms: float) -> PartnerError:
-        """The refusal of a search that has no time left: it is the server's fault where the search had to wait."""
+        """The refusal of a search that has no time left: its own fault where no answer was ever made in such a time."""
+        least = self._admission.least(self.kind)
+        if deadline_ms < least:
+            return DeadlineTooShortError(
+                f"deadline_ms is {deadline_ms:g}, and no such answer took less than {least:.0f} ms: give a longer one"
+            )
         text = f"{elapsed_ms:.0f} of {deadline_ms:g} ms are over before anything could be looked at"
-        if self.waited_ms < deadline_ms / 4:
-            return DeadlineTooShortError(f"{text}: give a longer deadline_ms")
         return self._admission.unreachable(f"{text}: the server is busy, try again later")
 
 
@@ -130,6 +135,10 @@ class Admission:
         """The refusal of a deadline that the server is too busy to keep."""
         return DeadlineUnreachableError(text, self._retry_after())
 
+    def least(self, kind: str) -> float:
+        """Milliseconds of the fastest search of a kind."""
+        return self._pace.least(kind)
+
     def _wait(self, ticket: Ticket, deadline_ms: float | None) -> None:
         with self._changed:
             begun = self._now()
@@ -140,6 +149,7 @@ class Admission:
                 while self._line[0] is not ticket or len(self._running) >= self._options.slots:
                     left = None if deadline_ms is None else self._left(ticket, deadline_ms)
                     if left is not None and left <= 0:
+                        self._pace.fade(ticket.kind)
                         raise self.unreachable("its turn did not come in time: the server is busy, try again later")
                     self._changed.wait(left)
                 self._running.append(ticket)
@@ -154,6 +164,7 @@ class Admission:
             return
         needed = elapsed + self._ahead(ahead) + self._pace.expected(ticket.kind)
         if needed > deadline_ms:
+            self._pace.fade(ticket.kind)
             raise self.unreachable(
                 f"an answer takes about {needed:.0f} ms now, more than the deadline of {deadline_ms:g} ms: "
                 "the server is busy, try again later"
@@ -161,7 +172,7 @@ class Admission:
 
     def _left(self, ticket: Ticket, deadline_ms: float) -> float:
         """Seconds for which it may still wait for a slot."""
-        begin_by = deadline_ms - self._pace.mean(ticket.kind)
+        begin_by = deadline_ms - self._pace.expected(ticket.kind)
         return ticket.arrived + begin_by / 1000 - self._now()
 
     def _ahead(self, tickets: list[Ticket]) -> float:

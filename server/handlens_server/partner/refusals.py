@@ -11,7 +11,7 @@
     ├── QuotaExceededError          429 quota-exceeded              the quota of the day is used up
     ├── OverloadedError             503 overloaded                  this worker has more work than it can do in time
     ├── DeadlineUnreachableError    503 deadline-unreachable        too busy to answer within `deadline_ms`
-    ├── DeadlineTooShortError       422 deadline-too-short          it was over although nothing was in the way
+    ├── DeadlineTooShortError       422 deadline-too-short          no such answer was ever made in so short a time
     ├── VersionGoneError            410 version-gone                the contract version is past its sunset
     ├── FaultNotAllowedError        403 test-key-needed             a live key asked for a fault
     └── FaultMalformedError         400 fault-malformed             there is no such fault
@@ -96,7 +96,7 @@ class DeadlineUnreachableError(PartnerError):
 
 
 class DeadlineTooShortError(PartnerError):
-    """The deadline was over although nothing was in the way."""
+    """No such answer was ever made in so short a time."""
 
     def __init__(self, message: str) -> None:
         super().__init__(422, "deadline-too-short", message)

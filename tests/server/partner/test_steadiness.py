@@ -151,7 +151,8 @@ class TestEveryAnswer:
         assert steps[-1] == "total"
 
     def test_a_deadline_that_is_over_at_once_is_refused_as_too_short(self, call: Call) -> None:
-        assert call("POST", "/lens", json={"photo": PHOTO}).status_code == 200
+        for _ in range(3):  # until the server knows what a search takes
+            assert call("POST", "/lens", json={"photo": PHOTO}).status_code == 200
         assert code_of(call("POST", "/lens", json={"photo": PHOTO, "deadline_ms": 1})) == (422, "deadline-too-short")
 
 
