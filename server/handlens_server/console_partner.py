@@ -100,6 +100,21 @@ def enable(config: Config, partner_id: str) -> None:
     click.echo(f"partner {partner_id} is switched on")
 
 
+@group.command("contract")
+def contract_command() -> None:
+    """Compare this version's contract with the last released one; 1 where a change would break partners."""
+    from handlens_server.partner.breaking import breaking_changes, last_released
+    from handlens_server.partner.contract_file import contract, read_contract
+
+    released = read_contract(last_released())
+    faults = breaking_changes(released, contract())
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        raise click.exceptions.Exit(1)
+    click.echo(f"contract {contract().version} keeps what {released.version} promised")
+
+
 @group.group()
 def key() -> None:
     """Keys of partners; of one kind and mode two work at a time, for rotation."""

@@ -105,6 +105,7 @@ class Signer:
             nonce=self.nonce or uuid.uuid4().hex,
             tag=self.tag,
             covered_component_ids=tuple(covered),
+            use_existing_digest=bool(body),
             **self.more,
         )
         return sent

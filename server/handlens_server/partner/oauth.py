@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -86,6 +87,7 @@ class TokenEndpoint(AuthorizationServer):  # type: ignore[misc]
 
     def __init__(self, services: Services) -> None:
         super().__init__()
+        logging.getLogger("authlib").setLevel(logging.WARNING)  # below that it logs the tokens that it issues
         self._services = services
         self.register_grant(_Grant)
         self.register_token_generator("default", self._generate)

@@ -117,7 +117,7 @@ def _catalogue(views: Blueprint, room: Room) -> None:
         response.content_type = "image/webp"
         response.set_etag(f"{sha256[:40]}-{side}")
         response.headers["Cache-Control"] = f"public, max-age={_PICTURE_SECONDS}"
-        return response
+        return cast(Response, response.make_conditional(request))
 
 
 def _batches(views: Blueprint, room: Room) -> None:
