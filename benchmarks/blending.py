@@ -123,24 +123,31 @@ def _interval(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def fitted(cases: Sequence[Case]) -> dict[str, object]:
+def fitted(cases: Sequence[Case], policy: Policy) -> dict[str, object]:
     """Platt's logistic curve of each source, by Newton's method on the catalogue's photographs, and how true it is."""
     report: dict[str, object] = {}
-    for source in ("visual", "annotation"):
+    for source in ("visual", "object", "annotation"):
         offers = [(one.score, case.about(one.item) > 0, case.is_query) for case in cases for one in case.candidates
                   if one.source == source]  # fmt: skip
         scores, hits, is_query = (np.array(column, dtype=float) for column in zip(*offers, strict=True))
         slope, offset = _logistic(scores[is_query == 0], hits[is_query == 0])
-        asked = 1.0 / (1.0 + np.exp(-(slope * scores[is_query == 1] + offset)))
-        bins = np.minimum((asked * 10).astype(int), 9)
-        gaps = [(bins == one).mean() * abs(asked[bins == one].mean() - hits[is_query == 1][bins == one].mean())
-                for one in set(bins)]  # fmt: skip
+        asked, is_hit = scores[is_query == 1], hits[is_query == 1]
+        shipped = np.array([policy.curves[source](score) for score in asked])
         report[source] = {
             "midpoint": round(float(-offset / slope), 3),
             "slope": round(float(slope), 2),
-            "ece_on_queries": round(float(sum(gaps)), 4),
+            "ece_on_queries": _calibration_error(1.0 / (1.0 + np.exp(-(slope * asked + offset))), is_hit),
+            "ece_on_queries_as_shipped": _calibration_error(shipped, is_hit),
+            "offers": [int((is_query == 0).sum()), int((is_query == 1).sum())],
+            "about_the_thing": [round(float(hits[is_query == asking].mean()), 4) for asking in (0, 1)],
         }
     return report
+
+
+def _calibration_error(chances: np.ndarray, hits: np.ndarray) -> float:
+    bins = np.minimum((chances * 10).astype(int), 9)
+    gaps = [(bins == one).mean() * abs(chances[bins == one].mean() - hits[bins == one].mean()) for one in set(bins)]
+    return round(float(sum(gaps)), 4)
 
 
 def _logistic(scores: np.ndarray, hits: np.ndarray) -> np.ndarray:
@@ -187,10 +194,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--images", type=Path, help="draw the plots into this folder (needs matplotlib)")
     parser.add_argument("--fit", action="store_true", help="fit the curves of the policy's scores")
+    parser.add_argument("--photos", type=int, help="photographs of the catalogue that are asked; all without it")
     parser.add_argument("--device", type=Path, help="a device with the demo installed; one is made without it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        cases = list(collect(options.device or make_device(Path(folder), threads=2)))
+        cases = list(collect(options.device or make_device(Path(folder), threads=2), photos=options.photos))
     catalogue = catalogue_of()
     policy = Policy.from_json((ROOT / "models" / "policy.json").read_bytes())
     former = Policy.from_json((ROOT / "tests" / "sdk" / "policies" / "format-1.json").read_bytes())
@@ -219,7 +227,7 @@ def main() -> None:
     figures: dict[str, object] = {"machine": machine(), "photos": {name: len(rows) for name, rows in groups.items()}}
     figures |= {"methods": report, "policy": policy.version}
     if options.fit:
-        figures["curves"] = fitted(cases)
+        figures["curves"] = fitted(cases, policy)
         print(json.dumps(figures["curves"]))
     if options.images is not None:
         plot(report, options.images)

@@ -1,8 +1,8 @@
 """What the benchmarks of the blend work on: the demo's photographs, answered by the sources, judged by rule.
 
-Queries are the 37 query photographs, which are in no catalogue, and every photograph of the catalogue with itself and
+Queries are the 38 query photographs, which are in no catalogue, and every photograph of the catalogue with itself and
 its own offers left out. Each goes through the SDK's own detector, embedder, understanding and sources, over the demo
-catalogue of 741 items.
+catalogue of 757 items.
 
 How helpful an item is, by rule (no person judged pairs): `about` times `wish`.
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from handlens.index import ExactIndex, add_codes
 from handlens.results import Candidate, Evidence, Neighbour, Query, Region, Understanding
-from handlens.sources import AnnotationSource, VisualSource
+from handlens.sources import AnnotationSource, ObjectSource, VisualSource
 from handlens.store import Store
 from handlens.understand import choose_regions, understand
 from handlens.vision.detector import Detector
@@ -90,8 +90,8 @@ def catalogue_of() -> list[Item]:
     return [Item.from_dict(json.loads(line)) for line in lines]
 
 
-def collect(device: Path, *, threads: int = 2) -> Iterator[Case]:
-    """The cases, queries first."""
+def collect(device: Path, *, threads: int = 2, photos: int | None = None) -> Iterator[Case]:
+    """The cases, queries first, then the first `photos` of the catalogue's photographs, or all of them."""
     with Store.open(device) as store:
         pipeline = Pipeline(store, threads)
         folder = ROOT / "demo" / "queries"
@@ -100,9 +100,7 @@ def collect(device: Path, *, threads: int = 2) -> Iterator[Case]:
             understanding, candidates = pipeline.ask(folder / query["image"], "")
             tags = tuple(query["expect_tags"])
             yield Case(query["image"], True, query["expect_type"], tags, "", understanding, candidates)
-        for item in catalogue_of():
-            if item.image is None:
-                continue
+        for item in [item for item in catalogue_of() if item.image is not None][:photos]:
             understanding, candidates = pipeline.ask(ROOT / "demo" / "catalog" / item.image, item.item_id)
             tags = tuple(
                 sorted((tag for tag, w in item.annotations.items() if w >= 0.8), key=item.annotations.get)[::-1]
@@ -122,12 +120,13 @@ class Pipeline:
         ids, codes = store.vectors()
         self._index = ExactIndex(space=self._embedder.spec.space, dim=self._embedder.spec.dim)
         add_codes(self._index, np.asarray(ids), np.asarray(codes))
-        self._sources = (VisualSource(), AnnotationSource(store, gate=WORD_GATE))
+        self._sources = (VisualSource(), ObjectSource(gate=WORD_GATE), AnnotationSource(store, gate=WORD_GATE))
 
     def ask(self, photo_path: Path, left_out: str) -> tuple[Understanding, tuple[Candidate, ...]]:
         evidence = self.evidence(photo_path, left_out)
-        understanding = understand(evidence, self.taxonomy)
-        query = Query(understanding, evidence.neighbours, NEIGHBOURS + 1, "en")
+        understanding = understand(evidence, self.taxonomy, weights=self._embedder.spec.understanding)
+        has_object = evidence.detection is not None
+        query = Query(understanding, evidence.neighbours, NEIGHBOURS + 1, "en", has_object=has_object)
         offers = (one for source in self._sources for one in source.candidates(query))
         return understanding, tuple(one for one in offers if one.item.item_id != left_out)
 
@@ -141,11 +140,11 @@ class Pipeline:
 
     def _neighbours(self, vector: np.ndarray, left_out: str) -> tuple[Neighbour, ...]:
         near = self._index.search(vector, NEIGHBOURS + 4)  # a picture has at most four parts
-        items = self._store.items_of([int(one) for one in near.ids])
-        pairs = (
-            (items[int(one)], 1.0 - float(distance)) for one, distance in zip(near.ids, near.distances, strict=True)
-        )
+        parts = self._store.items_of([int(one) for one in near.ids])
+        pairs = ((parts[int(one)], 1.0 - float(far)) for one, far in zip(near.ids, near.distances, strict=True))
         found = (
-            Neighbour(key, item, likeness, box) for (key, item, box), likeness in pairs if item.item_id != left_out
+            Neighbour(part.item_key, part.item, likeness, part.box)
+            for part, likeness in pairs
+            if part.item.item_id != left_out
         )
         return tuple(found)[:NEIGHBOURS]

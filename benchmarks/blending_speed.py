@@ -2,7 +2,7 @@
 
     python benchmarks/blending_speed.py --out benchmarks/results/blending_speed.json
 
-The device is the demo's; its 37 query photographs are understood from 40 neighbours each, as a search does. For the
+The device is the demo's; its 38 query photographs are understood from 40 neighbours each, as a search does. For the
 blend 300 candidates are drawn (seeded) from the demo catalogue for each photo: half by likeness, half by words, with
 scores as the sources give them. Steps are timed apart, each as the median over the photos of the best of several runs:
 
@@ -73,7 +73,7 @@ def steps_of(candidates: list[Candidate], understanding: Understanding, policy: 
 
     def seat() -> None:
         for one in ranked:
-            one.beside = one.mask = None
+            one.beside = None
         seats = Seats(rows, LIMIT, policy.diversity)
         seats.deal(hamilton([rule.share for rule in rules], LIMIT))
         seats.deal([LIMIT] * len(rules))

@@ -6,7 +6,7 @@
 A real server (gunicorn, two workers) over a synthetic catalogue answers photos (the demo's query photos); the load
 comes over loopback from this process, which takes a part of the same processors. In this order:
 
-capacity    what clients get that wait for each answer, two for each worker
+capacity    what is answered of twice what a few waiting clients get: more than can be done
 steady      70 % of that, at a rate that does not wait for answers: no error, p99 within 3x p50, no memory that grows
 overload    3x that, with `deadline_ms`: only 200, 429 and 503 with Retry-After; who is accepted is answered in time
 recovery    70 % again at once: seconds until nothing is refused and it is as fast as before
@@ -105,7 +105,9 @@ def run_all(
         return Sender(server.url, token, reads_answers=True)
 
     capacity_s, steady_s = arguments.capacity_seconds, arguments.steady_seconds
-    answers = closed_loop(make, plain, clients=2 * arguments.workers, seconds=capacity_s)
+    answers = closed_loop(make, plain, clients=2 * arguments.workers, seconds=capacity_s / 2)
+    told(figures, "waiting_clients", summary(answers, capacity_s / 2))
+    answers = open_loop(make, plain, rate=2 * figures["waiting_clients"]["answered_a_second"], seconds=capacity_s)
     told(figures, "capacity", summary(answers, capacity_s))
     capacity = figures["capacity"]["answered_a_second"]
 

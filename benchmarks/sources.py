@@ -52,7 +52,7 @@ MOST = 1.2  # a search that asks all sources, beside one that asks the visual so
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--photos", type=int, default=37)
+    parser.add_argument("--photos", type=int, default=38)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", type=Path, help="a device's data folder; made of the demo where none is given")
     parser.add_argument("--out", type=Path)

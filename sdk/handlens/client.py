@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlens.answering import Answerer, Ask, Beside, Stopwatch, could_improve, look_each, thread_beside
+from handlens.answering import Answerer, Ask, Beside, Eyes, Stopwatch, could_improve, look_each, thread_beside
 from handlens.blend import Policy
 from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
 from handlens.feedback import Deed, feedback_events, search_event
@@ -35,8 +35,6 @@ from handlens.sync.indexing import OpenIndex, build_index, open_index
 from handlens.sync.pacing import Pacer
 from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
 from handlens.upgrading import merge_answer, online_query
-from handlens.vision.detector import Detector
-from handlens.vision.embedder import Embedder
 from handlens.vision.image import PhotoSource, load_photo
 from handlens.vision.runtime import read_spec
 from handlens.wire.event import Event
@@ -91,8 +89,7 @@ class _Engine:
     version: str
     release: Release
     policy: Policy
-    detector: Detector
-    embedder: Embedder
+    eyes: Eyes
     folders: tuple[Path, Path]
     index: OpenIndex
     packs: tuple[str, ...]
@@ -309,7 +306,7 @@ class Lens:
             explain=explain,
         )
         beside = self._beside()
-        looks = look_each(image, engine.detector, engine.embedder, box, options, clock, beside)
+        looks = look_each(image, engine.eyes, box, options, clock, beside)
         answer = engine.answerer.answer_each(looks, ask, clock, beside)
         coverage = Coverage(len(engine.packs), len(engine.release.packs))
         result = SearchResult(
@@ -377,9 +374,9 @@ class Lens:
             checked_at=checked_at(self.options.data_path),
             former="" if former is None else Release.from_json(former).name,
             packs=store.packs(),
-            detector=engine.detector.spec.model_id,
-            embedder=engine.embedder.spec.model_id,
-            runtime=engine.embedder.runtime,
+            detector=engine.eyes.detector.spec.model_id,
+            embedder=engine.eyes.embedder.spec.model_id,
+            runtime=engine.eyes.embedder.runtime,
             index=str(engine.index),
             policy=engine.policy.version,
             store_bytes=store.stats().bytes,
@@ -467,13 +464,13 @@ class Lens:
         return kept
 
     def _space(self) -> str:
-        return self._ready().embedder.spec.space
+        return self._ready().eyes.embedder.spec.space
 
     def _beside(self) -> Beside:
         """The thread that does what can be done while a model runs."""
         with self._lock:
             if self._helper is None:
-                self._helper = thread_beside(models=self.options.threads)
+                self._helper = thread_beside()
             return self._helper
 
     def _opened(self, *, create: bool = False) -> Store:
@@ -519,13 +516,10 @@ class Lens:
     def _open_engine(self, store: Store, version: str, former: _Engine | None, built: HnswIndex | None) -> _Engine:
         options = self.options
         folders = (self._model_folder(store, "detector"), self._model_folder(store, "embedder"))
-        if former is not None and former.folders == folders:
-            detector, embedder = former.detector, former.embedder
-        else:
-            detector = Detector.open(folders[0], threads=options.threads, runtime=options.runtime)
-            embedder = Embedder.open(folders[1], threads=options.threads, runtime=options.runtime)
+        eyes = former.eyes if former is not None and former.folders == folders else Eyes.open(*folders, options)
+        spec = eyes.embedder.spec
         held = former.index.index if built is None and former is not None else built
-        index = open_index(store, options.data_path, options, embedder.spec, held=held)
+        index = open_index(store, options.data_path, options, spec, held=held)
         policy = _parsed(Policy.from_json, store, "policy")
         taxonomy = _parsed(Taxonomy.from_json, store, "taxonomy")
         release = _parsed(Release.from_json, store, "release")
@@ -534,14 +528,11 @@ class Lens:
             version=version,
             release=release,
             policy=policy,
-            detector=detector,
-            embedder=embedder,
+            eyes=eyes,
             folders=folders,
             index=index,
             packs=options.packs or tuple(pack.pack for pack in store.packs()),
-            answerer=Answerer(
-                catalogue, taxonomy, policy, options, weights=embedder.spec.understanding, as_of=release.as_of
-            ),
+            answerer=Answerer(catalogue, taxonomy, policy, options, weights=spec.understanding, as_of=release.as_of),
         )
 
     def _model_folder(self, store: Store, kind: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from handlens.answering import Near, Nearby
+from handlens.answering import Nearby
 from handlens.index import SearchIndex
 from handlens.store import Store, TextHit
 from handlens.wire.item import Item
@@ -35,7 +35,7 @@ class LocalCatalogue:
         """See `Catalogue.nearest`. What another process dropped since the index was opened is left out."""
         ids = self._index.search(vector, k, allowed=self._allowed).ids.tolist()
         parts = self._store.items_of(ids)
-        return Nearby([Near(*parts[one]) for one in ids if one in parts], is_all=len(ids) < k)
+        return Nearby([parts[one] for one in ids if one in parts], is_all=len(ids) < k)
 
     def search_text(self, term: str, *, limit: int, locale: str = "") -> Sequence[TextHit]:
         """See `TextSearch.search_text`."""

@@ -1,14 +1,15 @@
 """What a search answers, and the records that its steps hand to each other.
 
 ``SearchResult -> FoundObject -> Section -> Match``; every match carries a `Why`. `Neighbour`, `Understanding`, `Query`
-and `Candidate` are what flows between understanding, the sources and the blend.
+and `Candidate` are what flows between understanding, the sources and the blend. An answer takes a hundred neighbours
+and candidates: they are named tuples, which are made three times as fast as frozen dataclasses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from handlens.decision import Decision
 from handlens.geometry import Box
@@ -128,8 +129,7 @@ class Colour:
         return cls(name, share, (rgb[0], rgb[1], rgb[2]))
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """An item near the query: cosine `similarity` -1..1, and which part of the item's own picture was near."""
 
     item_key: int  # the catalogue's own key of the item, for thumbnails and de-duplication
@@ -175,8 +175,7 @@ class Query:
     day: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An item that one source offers. `score` is 0..1, large is good, comparable within its source only."""
 
     item_key: int

@@ -6,13 +6,15 @@ Rules:
    told to try later; the building goes on.
 2. A thread looks every `search_poll_ms` whether the catalogue or the release changed, and takes over what did. A change
    of the catalogue is found by searches within a second, in every process. When that fails, the last state goes on.
-3. A search works on the state it began with.
+3. A search works on the state it began with. The first state is whole: while another process fills an index that
+   they share, nobody is answered from what is in it so far.
 4. A photo with a deadline is looked at as far as there is time (`look_in_time`), by what the steps took lately.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -133,6 +135,7 @@ class SearchEngine:
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._state: _State | None = None
+        self._coming: tuple[str, _State] | None = None  # of a release, until it is whole
         self._published = ""
         self._reason = "it is being opened"
 
@@ -145,7 +148,8 @@ class SearchEngine:
             thread.join()
         if self._state is not None:
             self._state.close()
-            self._state = None
+        self._drop_coming()
+        self._state = None
 
     def answer_photo(
         self,
@@ -165,7 +169,7 @@ class SearchEngine:
             ImageError: it cannot be used. SearchRefusedError: it has too many pixels, or a pack is unknown.
             SearchUnavailableError: not now. ModelError: a model of the release is damaged.
         """
-        state = self._opened()
+        state = self._opened(request, clock)
         with clock.step("decode"):
             photo = self._decoded(data, request)
         detector, embedder = state.open_models()
@@ -188,7 +192,7 @@ class SearchEngine:
         Raises:
             DecodeError, SearchRefusedError: the request cannot be served. SearchUnavailableError: not now.
         """
-        state = self._opened()
+        state = self._opened(request, clock)
         seen = read_seen(request, state.release.spec, state.release.taxonomy)
         return self._answer(state, seen, request, request.image_size, clock, scope)
 
@@ -285,9 +289,13 @@ class SearchEngine:
             )
         return load_photo(data, max_pixels=most, decode_side=self._options.decode_side, box=request.box)
 
-    def _opened(self) -> _State:
+    def _opened(self, request: SearchRequest | None = None, clock: Stopwatch | None = None) -> _State:
+        """The state that answers; who has a deadline waits for the first one no longer than that."""
         self._start()
-        self._ready.wait(self._config.search_wait_seconds)
+        wait = float(self._config.search_wait_seconds)
+        if request is not None and clock is not None and request.deadline_ms is not None:
+            wait = min(wait, max(0.0, request.deadline_ms - clock.elapsed) / 1000)
+        self._ready.wait(wait)
         state = self._state
         if state is None:
             raise SearchUnavailableError(f"searches cannot be answered yet: {self._reason}")
@@ -301,14 +309,17 @@ class SearchEngine:
 
     def _follow(self) -> None:
         while True:
+            pause = self._config.search_poll_ms / 1000
             try:
+                begun = time.monotonic()
                 self._step()
                 self._ready.set()
+                pause = max(0.0, pause - (time.monotonic() - begun))  # what changed during a long step waits no longer
             except HandlensError as error:
                 if str(error) != self._reason:
                     _log.warning("search-not-renewed", reason=str(error))
                 self._reason = str(error)
-            if self._stopping.wait(self._config.search_poll_ms / 1000):
+            if self._stopping.wait(pause):
                 return
 
     def _step(self) -> None:
@@ -316,12 +327,21 @@ class SearchEngine:
         published = published_version(self._config.repository_path)
         state = self._state
         if state is None or published != self._published:
-            state = self._renewed(state)
+            if self._coming is None or self._coming[0] != published:
+                self._drop_coming()
+                self._coming = (published, self._renewed(state))
+            state = self._coming[1]
         self._refresh(state)
         if state is not self._state:
-            former, self._state, self._published = self._state, state, published
+            former, self._state, self._published, self._coming = self._state, state, published, None
             if former is not None and former.store is not state.store:
                 former.close()
+
+    def _drop_coming(self) -> None:
+        """Close a state that never came to answer, but for what it shares with the one that does."""
+        coming, self._coming = self._coming, None
+        if coming is not None and (self._state is None or coming[1].store is not self._state.store):
+            coming[1].close()
 
     def _renewed(self, former: _State | None) -> _State:
         """A state of the release as it is; what did not change with it stays open."""
@@ -351,6 +371,8 @@ class SearchEngine:
                 state.store.refresh(session, text_of(self._clock()))
             if state.index.sequence < newest:
                 state.index.refresh(session)
+        if self._state is None and state.index.sequence < newest:
+            raise SearchUnavailableError("another process fills the index")
 
 
 def _told(lost: LeftOut) -> LeftOut:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 from support.paths import MODELS, QUERIES
 
-from handlens.answering import Stopwatch, look, look_each, thread_beside
-from handlens.answering.beside import AtOnce, Beside
+import handlens.answering.beside
+import handlens.answering.looking
+from handlens.answering import Eyes, Stopwatch, look, look_each, thread_beside
+from handlens.answering.beside import AtOnce, Beside, shared
 from handlens.geometry import Box
 from handlens.options import Options
 from handlens.vision.detector import Detector
@@ -20,7 +22,7 @@ from handlens.vision.image import Photo, load_photo
 
 @pytest.fixture(params=["a thread", "at once"])
 def beside(request: pytest.FixtureRequest) -> Iterator[Beside]:
-    made = AtOnce() if request.param == "at once" else thread_beside(models=0)
+    made = AtOnce() if request.param == "at once" else thread_beside()
     yield made
     made.shutdown()
 
@@ -28,6 +30,14 @@ def beside(request: pytest.FixtureRequest) -> Iterator[Beside]:
 @pytest.fixture(scope="module")
 def models() -> tuple[Detector, Embedder]:
     return Detector.open(MODELS / "detector", threads=1), Embedder.open(MODELS / "embedder", threads=1)
+
+
+@pytest.fixture(params=["one embedder", "two halves"])
+def eyes(request: pytest.FixtureRequest, models: tuple[Detector, Embedder]) -> Eyes:
+    detector, embedder = models
+    if request.param == "one embedder":
+        return Eyes(detector, embedder)
+    return Eyes(detector, embedder, (embedder, Embedder.open(MODELS / "embedder", threads=1)))
 
 
 @pytest.fixture(scope="module")
@@ -52,25 +62,40 @@ def test_what_work_raises_comes_to_the_caller(beside: Beside) -> None:
         beside.submit(divmod, 1, 0).result()
 
 
-def test_there_is_a_thread_where_the_models_leave_a_processor() -> None:
-    beside = thread_beside(models=0)
+def test_there_is_a_thread_where_there_are_two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlens.answering.beside, "processors", lambda: 2)
+    beside = thread_beside()
     assert beside.submit(threading.get_ident).result() != threading.get_ident()
     beside.shutdown()
 
 
-def test_there_is_none_where_the_models_take_all_processors() -> None:
-    beside = thread_beside(models=10_000)
-    assert beside.submit(threading.get_ident).result() == threading.get_ident()
+def test_there_is_none_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlens.answering.beside, "processors", lambda: 1)
+    assert thread_beside().submit(threading.get_ident).result() == threading.get_ident()
 
 
+def test_shared_work_comes_back_in_order(beside: Beside) -> None:
+    assert shared(beside, str, [1, 2, 3]) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(("threads", "objects", "halves"), [(1, 3, False), (2, 3, True), (2, 1, False)])
+def test_the_embedder_is_opened_in_halves_where_threads_and_objects_use_them(
+    monkeypatch: pytest.MonkeyPatch, threads: int, objects: int, halves: bool
+) -> None:
+    monkeypatch.setattr(handlens.answering.looking, "processors", lambda: 2)
+    eyes = Eyes.open(MODELS / "detector", MODELS / "embedder", Options(threads=threads, max_objects=objects))
+    assert (eyes.halves is not None) == halves
+
+
+@pytest.mark.parametrize("objects", [1, 2, 3])
 @pytest.mark.parametrize("box", [None, Box(0.1, 0.2, 0.7, 0.9)])
 def test_objects_looked_at_one_by_one_are_those_looked_at_together(
-    beside: Beside, models: tuple[Detector, Embedder], horses: Photo, box: Box | None
+    beside: Beside, eyes: Eyes, horses: Photo, box: Box | None, objects: int
 ) -> None:
-    options = Options()
-    together = look(horses, *models, box, options, Stopwatch())
+    options = Options(max_objects=objects)
+    together = look(horses, eyes.detector, eyes.embedder, box, options, Stopwatch())
     clock = Stopwatch()
-    one_by_one = [each() for each in look_each(horses, *models, box, options, clock, beside)]
+    one_by_one = [one for each in look_each(horses, eyes, box, options, clock, beside) for one in each()]
     assert [one.region for one in one_by_one] == [one.region for one in together]
     assert [one.vector.tolist() for one in one_by_one] == [one.vector.tolist() for one in together]
     assert [one.colours for one in one_by_one] == [one.colours for one in together]

@@ -1,7 +1,5 @@
 """Sources: one suite for all of them, over a real catalogue, and what each does of its own."""
 
-from dataclasses import replace
-
 import pytest
 from support.packs import state_header, upserts
 
@@ -55,7 +53,7 @@ def understood(object_type="food", confidence=0.9, **words):
 def asked(store, *, limit=10, locale="", refine=None):
     """A query that every source can answer."""
     near = neighbours(store, photo_orange=0.9, recipe_kuchen=0.8, recipe_cake=0.7, photo_lemon=0.6, photo_car=0.4)
-    parts = tuple(replace(one, box=PART) for one in near)
+    parts = tuple(one._replace(box=PART) for one in near)
     return Query(
         understood(orange=0.8, lemon=0.3), near + parts, limit, locale, refine, has_object=True, day="2026-06-15"
     )
@@ -145,7 +143,7 @@ def test_similarities_outside_zero_to_one_are_brought_inside(store):
 
 def test_scenes_that_contain_the_object_are_offered_by_that_part(store):
     (whole,) = neighbours(store, photo_orange=0.5)
-    part = replace(whole, similarity=0.8, box=PART)
+    part = whole._replace(similarity=0.8, box=PART)
     query = Query(understood(orange=0.8), (whole, part), 10, has_object=True)
     (only,) = ObjectSource().candidates(query)
     assert (only.score, only.reason) == (0.8, "contains a similar orange")
@@ -153,12 +151,12 @@ def test_scenes_that_contain_the_object_are_offered_by_that_part(store):
 
 
 def test_without_an_object_no_scene_is_offered(store):
-    part = replace(neighbours(store, photo_orange=0.8)[0], box=PART)
+    part = neighbours(store, photo_orange=0.8)[0]._replace(box=PART)
     assert ObjectSource().candidates(Query(understood(orange=0.8), (part,), 10)) == []
 
 
 def test_a_thing_that_is_not_sure_is_not_named(store):
-    part = replace(neighbours(store, photo_orange=0.8)[0], box=PART)
+    part = neighbours(store, photo_orange=0.8)[0]._replace(box=PART)
     (only,) = ObjectSource(gate=0.25).candidates(Query(understood(orange=0.2), (part,), 10, has_object=True))
     assert only.reason == "contains a similar object"
 

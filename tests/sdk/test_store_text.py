@@ -85,6 +85,40 @@ def test_of_a_word_that_many_carry_every_kind_is_answered_and_tagged_items_lead(
     assert "recipe" in hits
 
 
+def test_a_hit_from_the_sample_of_a_frequent_word_is_not_far_behind_the_best_of_all(tmp_path):
+    # The oldest are the best: their one word is the one asked for. Only newer ones are in the sample.
+    best = [Item(f"best-{at}", "photo", "food", "food food food", annotations={"food": 1.0}) for at in range(40)]
+    plain = [
+        Item(
+            f"plain-{at}",
+            "photo",
+            "food",
+            f"A dish of the house {at}",
+            text="long " * (at % 30),
+            annotations={"food": 1.0},
+        )
+        for at in range(700)
+    ]
+    with Store.open(tmp_path, create=True) as store:
+        with store.write() as writer:
+            rows = [PackRow(item) for item in (*best, *plain)]
+            writer.apply(state_header(rows), upserts(rows))
+        hits = store.search_text("food", limit=40)
+    # Rule 3: f >= 6 in a tag, an item of 40 words at most, and 2.2 is more than any score.
+    assert min(hit.score for hit in hits) >= 2.2 * 6 / (6 + 1.2 * (0.25 + 0.75 * 40 / 24))
+
+
+def test_of_a_frequent_word_items_that_carry_it_in_tag_and_title_are_in_the_sample(tmp_path):
+    both = [Item(f"both-{at}", "photo", "food", f"Food {at}", annotations={"food": 1.0}) for at in range(10)]
+    tagged = [Item(f"tag-{at}", "photo", "food", f"Dish {at}", annotations={"food": 1.0}) for at in range(700)]
+    with Store.open(tmp_path, create=True) as store:
+        with store.write() as writer:
+            rows = [PackRow(item) for item in (*both, *tagged)]
+            writer.apply(state_header(rows), upserts(rows))
+        hits = store.search_text("food", limit=10)
+    assert {hit.item.item_id for hit in hits} == {item.item_id for item in both}
+
+
 def test_hits_are_filtered_by_locale_audience_and_kind(store):
     assert found(store, "dessert", locale="en") == []
     assert found(store, "dessert", locale="fr-CA") == ["creme"]

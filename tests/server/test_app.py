@@ -28,6 +28,11 @@ DEVICE = {"device_id": "4f4fbd5c-8b9f-4b2e-9d0f-4d4f6a1c2b3e"}
 PUBLIC = {
     "/healthz",
     "/metrics",
+    "/partner/v1/docs",
+    "/partner/v1/docs/<name>",
+    "/partner/v1/oauth/token",
+    "/partner/v1/openapi.json",
+    "/partner/v1/thumbnails/<ticket>",
     "/readyz",
     "/v1/devices",
     "/v1/repository/metadata/<path:name>",

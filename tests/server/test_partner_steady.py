@@ -22,6 +22,7 @@ from handlens_server.database import Database, next_sequence
 from handlens_server.following import follow
 from handlens_server.metrics import Metrics
 from handlens_server.observing import observe
+from handlens_server.partner.lifecycles import Lifecycle
 from handlens_server.partner.steady import Answered, Steady, ticket
 from handlens_server.problems import handle_problems
 from handlens_server.searching import Searching
@@ -215,6 +216,27 @@ class TestSearches:
         late = {"handlens.arrived": time.perf_counter() - 10}
         assert code(endpoint.post("/partner/lens", environ_overrides=late)) == (503, "overloaded")
         assert endpoint.post("/partner/write", key="12345678", environ_overrides=late).status_code == 201
+
+
+class TestVersions:
+    ENDING = Lifecycle(
+        "1", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", "2026-03-02T00:00:00Z", "https://a.example/"
+    )
+
+    def test_that_end_say_so_in_every_answer(self, endpoint: Endpoint) -> None:
+        assert "Deprecation" not in endpoint.post("/partner/write").headers
+        endpoint.steady.version = self.ENDING
+        for key in ("", "12345678"):
+            answer = endpoint.post("/partner/write", key=key)
+            assert answer.headers["Deprecation"] == "@1769904000"
+            assert answer.headers["Sunset"] == "Mon, 02 Mar 2026 00:00:00 GMT"
+            assert 'rel="sunset"' in answer.headers["Link"]
+
+    def test_that_are_gone_are_refused(self, endpoint: Endpoint, clock: Clock, database: Database) -> None:
+        endpoint.steady.version = self.ENDING
+        clock.advance(hours=12)
+        assert code(endpoint.post("/partner/write", key="12345678")) == (410, "version-gone")
+        assert written(database) == 0
 
 
 class TestFaults:

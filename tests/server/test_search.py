@@ -10,6 +10,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from handlens.errors import HandlensError
 from handlens.wire.pack import decode_codes
 from handlens_server.app import create_app
 from handlens_server.catalogue import restore_items, withdraw_items
+from handlens_server.full_index import FullIndex
+from handlens_server.index_choice import open_full_index
 from handlens_server.local_index import LocalIndex
 from handlens_server.packs import Rule
 from handlens_server.tables import EmbeddingRow, ItemRow
@@ -144,6 +147,7 @@ class TestAnswers:
     def test_after_the_deadline_no_source_is_asked_but_the_first_and_the_others_are_named(
         self, client: FlaskClient, code: str
     ) -> None:
+        asked(client, query(code))  # the index is open from here on
         answer = asked(client, query(code, deadline_ms=0.001))
         assert {one["source"] for one in answer["left_out"]} == {"object", "curated", "annotation"}
         assert all(one["late"] and "0.001 ms" in one["reason"] for one in answer["left_out"])
@@ -151,8 +155,9 @@ class TestAnswers:
         assert shown() in items(answer)
 
     def test_a_photo_whose_deadline_is_over_is_searched_as_a_whole_and_the_detector_is_named(
-        self, client: FlaskClient
+        self, client: FlaskClient, code: str
     ) -> None:
+        asked(client, query(code))  # the index is open from here on
         body, kind = multipart(TAJ.read_bytes(), {"deadline_ms": 0.001})
         answer = client.post("/v1/search", data=body, content_type=kind).json
         (found,) = answer["objects"]
@@ -361,11 +366,69 @@ class TestFollowing:
         finally:
             app.extensions["handlens"].close()
 
+    def test_nobody_is_answered_from_an_index_that_another_process_still_fills(
+        self, client: FlaskClient, backend: Backend, code: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        filling: list[FilledByAnother] = []
+
+        def opened(*given: Any, **named: Any) -> FilledByAnother:
+            filling.append(FilledByAnother(open_full_index(*given, **named)))
+            return filling[-1]
+
+        monkeypatch.setattr("handlens_server.search_engine.open_full_index", opened)
+        app = create_app(replace(backend.config, search_wait_seconds=0))
+        try:
+            waiting = app.test_client()
+            waiting.environ_base.update(client.environ_base)
+            for _ in range(10):
+                answer = waiting.post("/v1/search", json=query(code))
+                assert (answer.status_code, answer.json["code"]) == (503, "search-unavailable")
+                time.sleep(0.05)
+            assert len(filling) == 1  # it is waited for, not opened again and again
+            filling[0].is_whole = True
+            eventually(lambda: waiting.post("/v1/search", json=query(code)).status_code == 200)
+            assert shown() in items(asked(waiting, query(code)))
+        finally:
+            app.extensions["handlens"].close()
+
+    def test_who_has_a_deadline_waits_no_longer_than_that_for_the_index(
+        self, client: FlaskClient, backend: Backend, code: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def opened(*given: Any, **named: Any) -> FilledByAnother:
+            return FilledByAnother(open_full_index(*given, **named))
+
+        monkeypatch.setattr("handlens_server.search_engine.open_full_index", opened)
+        app = create_app(replace(backend.config, search_wait_seconds=600))
+        try:
+            waiting = app.test_client()
+            waiting.environ_base.update(client.environ_base)
+            assert waiting.post("/v1/search", json=query(code, deadline_ms=50)).status_code == 503
+        finally:
+            app.extensions["handlens"].close()
+
     def test_nothing_is_opened_before_somebody_searches(self, backend: Backend) -> None:
         app = create_app(backend.config)
         assert app.test_client().get("/healthz").status_code == 200
         assert not app.extensions["handlens"].searching.is_open
         app.extensions["handlens"].close()
+
+
+class FilledByAnother:
+    """A shared index: what is in it so far another process put there."""
+
+    def __init__(self, index: FullIndex) -> None:
+        self._index = index
+        self.is_whole = False
+
+    def refresh(self, session: Any) -> int:
+        return self._index.refresh(session) if self.is_whole else 0
+
+    @property
+    def sequence(self) -> int:
+        return self._index.sequence if self.is_whole else 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
 
 
 def is_answered(client: FlaskClient, code: str, is_there: bool) -> bool:

@@ -61,8 +61,8 @@ def main(folder: str, port: str) -> None:
         (Path(folder) / "bin").symlink_to(programs)
     wanted = {"proxy_port": int(port)} if port != "0" else {}
     server = MilvusServer(Config(), wait_for_started=False, data_dir=folder, **wanted)
-    # Seconds until a killed server's parts are taken for dead; 30 are the default, below 10 a busy machine loses them.
-    server.config.set("common.session.ttl", 10)
+    # Seconds until a killed server's parts are taken for dead; 30 are the default, with 10 a busy machine lost them.
+    server.config.set("common.session.ttl", 20)
     for _ in range(TRIES):
         server.start()
         if is_ready(server):

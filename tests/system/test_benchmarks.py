@@ -37,6 +37,17 @@ def test_the_servers_searches_are_measured(tmp_path: Path) -> None:
         tmp_path, "server_search.py", "--data-dir", tmp_path / "data", "--items", 300, "--workers", 1,
         "--clients", 2, "--seconds", 0.3, "--changes", 1,
     )  # fmt: skip
-    assert [row["query"] for row in figures["runs"]] == ["embedding", "photo"]
-    assert all(row["failed"] == 0 for row in figures["runs"])
-    assert {one["name"]: one["met"] for one in figures["targets"]}["answers of 50 that a restart changed"]
+    measured = figures["indexes"]["local"]["1 workers"]
+    assert [row["query"] for row in measured["runs"]] == ["embedding", "photo"]
+    met = {one["name"]: one["met"] for one in measured["targets"]}
+    assert met["searches that failed"]
+    assert met["answers of 50 that a restart changed"]
+    assert met["answers of 50 that a kill changed"]
+    assert met["items shown that were withdrawn while the server was down"]
+
+
+def test_the_blend_is_measured(tmp_path: Path, demo_device: Path) -> None:
+    figures = run(tmp_path, "blending.py", "--device", demo_device, "--photos", 60, "--fit")
+    assert set(figures["curves"]) == {"visual", "object", "annotation"}
+    assert figures["photos"]["query photographs"] == 38
+    assert figures["methods"]["query photographs"]["blended"]["ndcg"] > 0.5

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from handlens.answering.beside import Beside, thread_beside
 from handlens.answering.clock import Stopwatch
-from handlens.answering.looking import Hurry, Look, Seen, look, look_each, look_in_time
+from handlens.answering.looking import Eyes, Hurry, Look, Seen, look, look_each, look_in_time
 from handlens.answering.neighbours import Catalogue, Near, Nearby, neighbours_of
 from handlens.answering.pipeline import Answer, Answerer, Ask, could_improve
 
@@ -26,6 +26,7 @@ __all__ = [
     "Ask",
     "Beside",
     "Catalogue",
+    "Eyes",
     "Hurry",
     "Look",
     "Near",

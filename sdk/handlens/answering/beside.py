@@ -2,12 +2,13 @@
 
 A runtime gives Python's lock back while it computes. Rules:
 
-* The caller's thread runs the models, and the thread beside it does the Python work. (The other way round, a model that
-  has finished waits for the lock, up to five milliseconds.)
+* The caller's thread runs models, and the thread beside it does the Python work, and a model where the caller says so.
+  (Python work in the caller's thread would let a model that has finished beside it wait for the lock, up to five
+  milliseconds.)
 * Work is done in the order in which it was handed over, so what needs an earlier piece of work finds it done.
-* Where the models take all processors there is no thread: work is done at once, by the caller.
+* Where there is one processor there is no thread: work is done at once, by the caller.
 
->>> beside = thread_beside(models=1)
+>>> beside = thread_beside()
 >>> coming = beside.submit(pow, 2, 10)
 >>> coming.result()
 1024
@@ -17,11 +18,12 @@ A runtime gives Python's lock back while it computes. Rules:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["AtOnce", "Beside", "Coming", "thread_beside"]
+__all__ = ["AtOnce", "Beside", "Coming", "Done", "processors", "shared", "thread_beside"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -44,16 +46,22 @@ class Beside(Protocol):
         """Finish what was handed over, and end."""
 
 
-def thread_beside(*, models: int) -> Beside:
-    """A thread beside models that run on so many threads, or `AtOnce` where no processor is left for it."""
-    if models >= _processors():
+def thread_beside() -> Beside:
+    """A thread, or `AtOnce` where there is one processor."""
+    if processors() == 1:
         return AtOnce()
     from concurrent.futures import ThreadPoolExecutor  # 5 ms, which `import handlens` need not pay
 
     return ThreadPoolExecutor(1, thread_name_prefix="handlens-beside")
 
 
-def _processors() -> int:
+def shared(beside: Beside, work: Callable[[S], T], parts: Sequence[S]) -> list[T]:
+    """As `map`, but all parts except the first are done `beside`."""
+    coming = [beside.submit(work, one) for one in parts[1:]]
+    return [work(parts[0]), *(one.result() for one in coming)]
+
+
+def processors() -> int:
     """Those that this process may use, which in a container are often fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -65,15 +73,18 @@ class AtOnce:
 
     def submit(self, work: Callable[..., T], /, *given: Any, **named: Any) -> Coming[T]:
         """See `Beside.submit`."""
-        return _Done(work(*given, **named))
+        return Done(work(*given, **named))
 
     def shutdown(self) -> None:
         """See `Beside.shutdown`."""
 
 
-class _Done:
-    def __init__(self, value: T) -> None:
+class Done(Generic[T_co]):
+    """What has come already."""
+
+    def __init__(self, value: T_co) -> None:
         self._value = value
 
-    def result(self) -> Any:
+    def result(self) -> T_co:
+        """See `Coming.result`."""
         return self._value

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from handlens.answering.beside import Beside, Coming
+from handlens.answering.beside import AtOnce, Beside, Coming, Done, processors, shared
 from handlens.answering.clock import Stopwatch
 from handlens.geometry import WHOLE
 from handlens.options import Options
 from handlens.results import Colour, LeftOut, Region
 from handlens.understand import choose_regions, colours_of
+from handlens.vision.detector import Detector, Share
+from handlens.vision.embedder import Embedder, Outputs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from handlens.geometry import Box
-    from handlens.vision.detector import Detector
-    from handlens.vision.embedder import Embedder, Outputs
     from handlens.vision.image import Photo
 
-__all__ = ["Hurry", "Look", "Seen", "look", "look_each", "look_in_time"]
+__all__ = ["Eyes", "Hurry", "Look", "Seen", "look", "look_each", "look_in_time"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +40,34 @@ class Seen:
     colours: tuple[Colour, ...] = ()
 
 
-Look: TypeAlias = Callable[[], Seen]
+Look: TypeAlias = Callable[[], "tuple[Seen, ...]"]
+_Colours: TypeAlias = "list[tuple[Colour, ...]]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Eyes:
+    """The models of a device. `halves`, where there are any, are two more openings of the embedder, each with half of
+    the threads: two objects at once take less time than two in turn on all threads, and free one side the sooner.
+    """
+
+    detector: Detector
+    embedder: Embedder
+    halves: tuple[Embedder, Embedder] | None = None
+
+    @classmethod
+    def open(cls, detector: Path, embedder: Path, options: Options) -> Eyes:
+        """Open the models in two folders; halves where threads, processors and objects make use of them.
+
+        Raises:
+            ModelError: no runtime, or a model is missing, damaged, or not as its model.json says.
+        """
+        threads, open_one = options.threads, functools.partial(Embedder.open, embedder, runtime=options.runtime)
+        has_halves = min(threads, processors(), options.max_objects) > 1
+        return cls(
+            Detector.open(detector, threads=threads, runtime=options.runtime),
+            open_one(threads=threads),
+            (open_one(threads=threads // 2), open_one(threads=threads // 2)) if has_halves else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,53 +131,96 @@ def look_in_time(
 def _one(photo: Photo, embedder: Embedder, region: Region, options: Options, clock: Stopwatch) -> Seen:
     with clock.step("embed"):
         embeddings = embedder.embed(photo, [region.box], margin=options.crop_margin)
-    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], _colours(photo, region, clock))
+    with clock.step("colours"):
+        colours = colours_of(photo, region.box)
+    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], colours)
 
 
 def look_each(
-    photo: Photo,
-    detector: Detector,
-    embedder: Embedder,
-    box: Box | None,
-    options: Options,
-    clock: Stopwatch,
-    beside: Beside,
+    photo: Photo, eyes: Eyes, box: Box | None, options: Options, clock: Stopwatch, beside: Beside
 ) -> Iterator[Look]:
-    """As `look`, but one object after the other, each when the network has run on it.
+    """As `look`, but two objects after two, each pair when the network has run on it.
 
-    The networks run in the caller's thread while `beside` cuts out the next object and looks at this one's colours.
-    What comes reads the network's outputs when it is called, which can be done beside as well.
+    What comes reads the network's outputs when it is called, which can be done `beside` as well. Work is handed over in
+    few pieces: waking a thread takes as long as cutting out an object.
     """
     with clock.step("detect"):
-        regions = _regions(photo, detector, box, options)
-    cut = functools.partial(embedder.cut, photo, margin=options.crop_margin)
-    with clock.step("embed"):
-        pixels = cut(regions[0].box)
-    for at, region in enumerate(regions):
-        colours = beside.submit(_colours, photo, region, clock)
-        with clock.step("embed"):
-            coming = beside.submit(cut, regions[at + 1].box) if at + 1 < len(regions) else None
-            outputs = embedder.run(pixels)
-        yield functools.partial(_seen, embedder, region, outputs, colours)
-        if coming is not None:
-            with clock.step("embed"):
-                pixels = coming.result()
+        regions = _regions(photo, eyes.detector, box, options, functools.partial(shared, beside))
+    task = _Task(photo, functools.partial(eyes.embedder.cut, photo, margin=options.crop_margin), clock)
+    if not eyes.halves:
+        yield from _by_turns(task, eyes.embedder, regions, beside)
+    elif len(regions) > 1:
+        yield from _in_pairs(task, eyes.embedder, eyes.halves, regions, beside)
+    else:  # it is embedded on all threads: what ran beside would only hold them up
+        yield from _by_turns(task, eyes.embedder, regions, AtOnce())
 
 
-def _colours(photo: Photo, region: Region, clock: Stopwatch) -> tuple[Colour, ...]:
-    with clock.step("colours"):
-        return colours_of(photo, region.box)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """What is done with the regions of one photo, in whichever thread."""
+
+    photo: Photo
+    cut: Callable[[Box], NDArray[np.uint8]]
+    clock: Stopwatch
+
+    def ahead(self, further: Sequence[Region], group: Sequence[Region]) -> tuple[list[NDArray[np.uint8]], _Colours]:
+        """The pixels of further objects, and the colours of those that the network runs on meanwhile."""
+        return [self.cut(region.box) for region in further], self.colours(group)
+
+    def other(self, embedder: Embedder, group: Sequence[Region]) -> tuple[list[Outputs], _Colours]:
+        """The network's outputs for the second of a pair, and the colours of both."""
+        return [embedder.run(self.cut(region.box)) for region in group[1:]], self.colours(group)
+
+    def colours(self, group: Sequence[Region]) -> _Colours:
+        """The colours of some objects."""
+        with self.clock.step("colours"):
+            return [colours_of(self.photo, region.box) for region in group]
 
 
-def _seen(embedder: Embedder, region: Region, outputs: Outputs, colours: Coming[tuple[Colour, ...]]) -> Seen:
-    embeddings = embedder.read([outputs])
-    return Seen(region, embeddings.vectors[0], embeddings.label_scores[0], colours.result())
+def _by_turns(task: _Task, embedder: Embedder, regions: Sequence[Region], beside: Beside) -> Iterator[Look]:
+    """The caller's thread runs the network; what it needs next, and the colours, are made beside."""
+    cuts: list[NDArray[np.uint8]] = []
+    for at in range(0, len(regions), 2):
+        group = regions[at : at + 2]
+        coming = beside.submit(task.ahead, regions[at + 1 : at + 3], group)
+        with task.clock.step("embed"):
+            outputs = [embedder.run(cuts[-1] if cuts else task.cut(group[0].box))]
+            cuts, colours = coming.result()
+            outputs += [embedder.run(cuts[0]) for _ in group[1:]]
+        yield functools.partial(_seen, embedder, group, outputs, Done(([], colours)))
 
 
-def _regions(photo: Photo, detector: Detector, box: Box | None, options: Options) -> tuple[Region, ...]:
+def _in_pairs(
+    task: _Task, reader: Embedder, halves: tuple[Embedder, Embedder], regions: Sequence[Region], beside: Beside
+) -> Iterator[Look]:
+    """Both threads run the network, on an object each; the colours are seen beside."""
+    mine, others = halves
+    for at in range(0, len(regions), 2):
+        group = regions[at : at + 2]
+        coming = beside.submit(task.other, others, group)
+        with task.clock.step("embed"):
+            outputs = [mine.run(task.cut(group[0].box))]
+        yield functools.partial(_seen, reader, group, outputs, coming)
+
+
+def _seen(
+    embedder: Embedder,
+    group: Sequence[Region],
+    outputs: Sequence[Outputs],
+    coming: Coming[tuple[list[Outputs], _Colours]],
+) -> tuple[Seen, ...]:
+    others, colours = coming.result()
+    embeddings = embedder.read([*outputs, *others])
+    rows = zip(group, embeddings.vectors, embeddings.label_scores, colours, strict=True)
+    return tuple(Seen(region, vector, labels, shades) for region, vector, labels, shades in rows)
+
+
+def _regions(
+    photo: Photo, detector: Detector, box: Box | None, options: Options, share: Share = map
+) -> tuple[Region, ...]:
     if box is not None:
         return (Region(box, "user", is_main=True),)
-    detections = detector.detect(photo, min_score=options.min_detection_score)
+    detections = detector.detect(photo, min_score=options.min_detection_score, share=share)
     return choose_regions(
         [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects
     )

@@ -10,8 +10,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,10 +28,24 @@ __all__ = ["Catalogue", "Near", "Nearby", "neighbours_of"]
 _SPARE = 8  # asked for beyond the count: which of two nearly equal parts is the last may differ between indexes
 _DIGITS = 6
 _MOST = 8192  # parts asked for, at most
+_Place: TypeAlias = "tuple[str, tuple[float, float, float, float]]"  # item id, and the edges of the part
+
+
+class Part(Protocol):
+    """A part of an item's picture, and the int8 code of its embedding, in whatever record a catalogue keeps it."""
+
+    @property
+    def item_key(self) -> int: ...
+    @property
+    def item(self) -> Item: ...
+    @property
+    def box(self) -> Box: ...
+    @property
+    def code(self) -> bytes: ...
 
 
 class Near(NamedTuple):
-    """A part of an item's picture, and the int8 code of its embedding."""
+    """A `Part` of a catalogue that has no record of its own for it."""
 
     item_key: int
     item: Item
@@ -42,7 +56,7 @@ class Near(NamedTuple):
 class Nearby(NamedTuple):
     """What an index found; `is_all` says that asking for more would bring no other part."""
 
-    parts: Sequence[Near]
+    parts: Sequence[Part]
     is_all: bool
 
 
@@ -69,26 +83,24 @@ def neighbours_of(catalogue: Catalogue, vector: NDArray[np.float32], count: int)
         wanted *= 4
 
 
-def _each_once(parts: Iterable[Near]) -> list[Near]:
-    """The parts, each by the smallest key that its item has."""
-    once: dict[tuple[str, Box], Near] = {}
+def _each_once(parts: Iterable[Part]) -> dict[_Place, Part]:
+    """The parts by item and box, each by the smallest key that its item has."""
+    once: dict[_Place, Part] = {}
     for part in parts:
-        known = once.get((part.item.item_id, part.box))
+        place = part.item.item_id, part.box.edges
+        known = once.get(place)
         if known is None or part.item_key < known.item_key:
-            once[part.item.item_id, part.box] = part
-    return list(once.values())
+            once[place] = part
+    return once
 
 
-def _compared(vector: NDArray[np.float32], parts: Sequence[Near]) -> tuple[Neighbour, ...]:
+def _compared(vector: NDArray[np.float32], parts: Mapping[_Place, Part]) -> tuple[Neighbour, ...]:
     if not parts:
         return ()
-    codes = np.frombuffer(b"".join(part.code for part in parts), np.int8).reshape(len(parts), -1).astype(np.float64)
+    joined = b"".join([part.code for part in parts.values()])
+    codes = np.frombuffer(joined, np.int8).reshape(len(parts), -1).astype(np.float64)
     query = vector.astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", codes, codes) * (query @ query))
     cosines = np.round(np.einsum("ij,j->i", codes, query) / lengths, _DIGITS).tolist()
-    found = [Neighbour(part.item_key, part.item, cosine, part.box) for part, cosine in zip(parts, cosines, strict=True)]
-    return tuple(sorted(found, key=_order))
-
-
-def _order(one: Neighbour) -> tuple[object, ...]:
-    return -one.similarity, one.item.item_id, one.box.edges
+    ranked = sorted([(-cosine, place) for cosine, place in zip(cosines, parts, strict=True)])
+    return tuple([Neighbour(parts[at].item_key, parts[at].item, -turned, parts[at].box) for turned, at in ranked])

@@ -7,7 +7,6 @@ source, and the first, which needs no more than the neighbours that are known al
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,23 +123,25 @@ class Answerer:
         Raises:
             HandlensError: sources failed, and the others had nothing to offer.
         """
-        return self.answer_each((functools.partial(_same, one) for one in seen), ask, clock, AtOnce())
+        return self.answer_each([lambda: tuple(seen)], ask, clock, AtOnce())
 
     def answer_each(self, looks: Iterable[Look], ask: Ask, clock: Stopwatch, beside: Beside) -> Answer:
-        """As `answer`: each object is answered `beside` while the next one is looked at.
+        """As `answer`: what was seen is answered `beside` while the next objects are looked at.
 
         Raises:
             HandlensError: sources failed, and the others had nothing to offer; or an object could not be seen.
         """
         losses = _Losses()
-        coming = [beside.submit(self._object, one, ask, clock, losses) for one in looks]
-        objects = tuple(one.result() for one in coming)
+        coming = [beside.submit(self._objects, one, ask, clock, losses) for one in looks]
+        objects = tuple(found for one in coming for found in one.result())
         if losses.failure is not None and not any(found.sections for found in objects):
             raise losses.failure
         return Answer(objects, tuple(losses.left_out.values()))
 
-    def _object(self, look: Look, ask: Ask, clock: Stopwatch, losses: _Losses) -> FoundObject:
-        seen = look()
+    def _objects(self, look: Look, ask: Ask, clock: Stopwatch, losses: _Losses) -> list[FoundObject]:
+        return [self._object(seen, ask, clock, losses) for seen in look()]
+
+    def _object(self, seen: Seen, ask: Ask, clock: Stopwatch, losses: _Losses) -> FoundObject:
         with clock.step("index"):
             neighbours = self._near(seen, ask, losses)
         with clock.step("understand"):
@@ -226,10 +227,6 @@ def could_improve(answer: Answer, policy: Policy, coverage: Coverage) -> bool:
     return main.understanding.type_confidence < policy.gates.type or not main.sections
 
 
-def _same(seen: Seen) -> Seen:
-    return seen
-
-
 def _detection(region: Region) -> tuple[str, float] | None:
     return None if region.label is None else (region.label, region.score)
 
@@ -237,11 +234,12 @@ def _detection(region: Region) -> tuple[str, float] | None:
 def _by_one_key(candidates: list[Candidate]) -> list[Candidate]:
     """The candidates, each item by the smallest of its keys: an item that two packs hold has two, and is one."""
     keys: dict[str, int] = {}
+    has_others = False
     for one in candidates:
-        keys[one.item.item_id] = min(one.item_key, keys.get(one.item.item_id, one.item_key))
-    return [
-        one
-        if one.item_key == keys[one.item.item_id]
-        else Candidate(keys[one.item.item_id], one.item, one.source, one.score, one.reason)
-        for one in candidates
-    ]
+        key = keys.setdefault(one.item.item_id, one.item_key)
+        if key != one.item_key:
+            has_others = True
+            keys[one.item.item_id] = min(key, one.item_key)
+    if not has_others:
+        return candidates
+    return [one._replace(item_key=keys[one.item.item_id]) for one in candidates]

@@ -5,59 +5,37 @@ and producing summaries", SIGIR 1998): of the best `window` candidates the one w
 ``lambda * rank - (1 - lambda) * likeness`` is next, where likeness is that to the most alike item of the section.
 
 Items are alike by what every item has, since many have no picture and so no embedding: the tags and the title's words
-that they share (Jaccard index) and their kind. Items of one group of near-duplicates are wholly alike. Words are kept
-as bits of whole numbers, so that a comparison costs two bit counts.
+that they share (Jaccard index) and their kind. Items of one group of near-duplicates are wholly alike.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence, Set
+from functools import lru_cache
 
 from handlens.blend.policy import Diversity
 from handlens.blend.standing import Standing
 
-__all__ = ["Likeness", "next_best"]
+__all__ = ["likeness", "next_best"]
 
 _WORD = re.compile(r"[^\W_]{3,}")
 
 
-class Likeness:
-    """Compares the items of one answer."""
-
-    def __init__(self, diversity: Diversity) -> None:
-        self._diversity = diversity
-        self._bits: dict[str, int] = {}
-
-    def __call__(self, one: Standing, other: Standing) -> float:
-        """How alike two items are, 0..1."""
-        if one.key == other.key or (one.group is not None and one.group == other.group):
-            return 1.0
-        (tags, words), (other_tags, other_words) = self._mask(one), self._mask(other)
-        parts = self._diversity
-        same_kind = one.candidate.item.kind == other.candidate.item.kind
-        return (
-            parts.tags * _jaccard(tags, other_tags)
-            + parts.title * _jaccard(words, other_words)
-            + (parts.kind if same_kind else 0.0)
-        )
-
-    def _mask(self, one: Standing) -> tuple[int, int]:
-        if one.mask is None:
-            item = one.candidate.item
-            words = _WORD.findall(item.title.casefold()) if self._diversity.title else ()
-            one.mask = (self._set(item.annotations), self._set(words))
-        return one.mask
-
-    def _set(self, words: Iterable[str]) -> int:
-        mask, bits = 0, self._bits
-        for word in words:
-            mask |= 1 << bits.setdefault(word, len(bits))
-        return mask
+def likeness(one: Standing, other: Standing, diversity: Diversity) -> float:
+    """How alike two items are, 0..1."""
+    if one.key == other.key or (one.group is not None and one.group == other.group):
+        return 1.0
+    item, other_item = one.candidate.item, other.candidate.item
+    alike = diversity.tags * _jaccard(item.annotations.keys(), other_item.annotations.keys())
+    if diversity.title:
+        alike += diversity.title * _jaccard(_words(item.title), _words(other_item.title))
+    return alike + (diversity.kind if item.kind == other_item.kind else 0.0)
 
 
-def next_best(window: Sequence[Standing], chosen: list[Standing], alike: Likeness, trade_off: float) -> Standing:
+def next_best(window: Sequence[Standing], chosen: list[Standing], diversity: Diversity) -> Standing:
     """The candidate of `window` (best first, not empty) that the next place goes to; `chosen` stand there already."""
+    trade_off = diversity.trade_off
     if trade_off == 1.0:
         return window[0]
     best, most = window[0], float("-inf")
@@ -65,7 +43,7 @@ def next_best(window: Sequence[Standing], chosen: list[Standing], alike: Likenes
         if one.beside is not chosen:
             one.beside, one.seen, one.likeness = chosen, 0, 0.0
         while one.seen < len(chosen):
-            one.likeness = max(one.likeness, alike(one, chosen[one.seen]))
+            one.likeness = max(one.likeness, likeness(one, chosen[one.seen], diversity))
             one.seen += 1
         one.penalty = (1.0 - trade_off) * one.likeness
         gain = trade_off * one.rank - one.penalty
@@ -74,6 +52,11 @@ def next_best(window: Sequence[Standing], chosen: list[Standing], alike: Likenes
     return best
 
 
-def _jaccard(one: int, other: int) -> float:
-    union = (one | other).bit_count()
-    return (one & other).bit_count() / union if union else 0.0
+@lru_cache(maxsize=2048)  # an item's title is compared with several others, and again in the next answers
+def _words(title: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(title.casefold()))
+
+
+def _jaccard(one: Set[str], other: Set[str]) -> float:
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared) if shared else 0.0

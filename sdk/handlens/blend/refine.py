@@ -20,6 +20,7 @@ Refinement(kinds=('how_to',), words=('tomatoes',), colours=('red',))
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,13 +68,7 @@ class Refinement:
     @classmethod
     def parse(cls, text: str | None) -> Refinement:
         """Read free text; None and text without words ask for nothing."""
-        plain = _HOW_TO.sub(" howto ", (text or "")[:MOST_CHARACTERS].casefold())
-        words = [word for word in _WORD.findall(plain) if word not in _SMALL_WORDS]
-        colours = [colour_word(word) for word in words]
-        others = [word for word in words if word not in _KIND_WORDS and colour_word(word) is None]
-        kinds = dict.fromkeys(_KIND_WORDS[word] for word in words if word in _KIND_WORDS)
-        asked = dict.fromkeys(colour for colour in colours if colour is not None)
-        return cls(tuple(kinds), tuple(dict.fromkeys(others)), tuple(asked))
+        return _parsed((text or "")[:MOST_CHARACTERS])
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -111,6 +106,17 @@ class Refinement:
             return 0
         carried = {form for word in _WORD.findall(text) for form in _forms(word)}
         return sum(not carried.isdisjoint(forms) for forms in wished)
+
+
+@functools.lru_cache(maxsize=16)  # every step of an answer asks
+def _parsed(text: str) -> Refinement:
+    plain = _HOW_TO.sub(" howto ", text.casefold())
+    words = [word for word in _WORD.findall(plain) if word not in _SMALL_WORDS]
+    colours = [colour_word(word) for word in words]
+    others = [word for word in words if word not in _KIND_WORDS and colour_word(word) is None]
+    kinds = dict.fromkeys(_KIND_WORDS[word] for word in words if word in _KIND_WORDS)
+    asked = dict.fromkeys(colour for colour in colours if colour is not None)
+    return Refinement(tuple(kinds), tuple(dict.fromkeys(others)), tuple(asked))
 
 
 def refined(candidates: Sequence[Candidate], text: str | None) -> list[Candidate]:

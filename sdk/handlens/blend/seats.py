@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 
-from handlens.blend.diversity import Likeness, next_best
+from handlens.blend.diversity import next_best
 from handlens.blend.layouts import Rule
 from handlens.blend.policy import Diversity
 from handlens.blend.standing import Standing
@@ -29,7 +30,6 @@ class Seats:
         self.groups: Counter[str] = Counter()
         self._free = limit
         self._diversity = diversity
-        self._alike = Likeness(diversity)
 
     def deal(self, most: Sequence[int], suits: Callable[[Standing], bool] | None = None) -> None:
         """One pass: each section is filled up to its number in `most`, with those that suit where that is asked."""
@@ -38,23 +38,20 @@ class Seats:
                 self._fill(section, row if suits is None else [one for one in row if suits(one)], most[section])
 
     def _fill(self, section: int, row: Sequence[Standing], most: int) -> None:
-        chosen, at = self.placed[section], 0
+        chosen, coming = self.placed[section], (one for one in row if self._is_open(one))
         window: list[Standing] = []
         size = 1 if self._diversity.trade_off == 1.0 else self._diversity.window
         while self._free and len(chosen) < most:
             window = [one for one in window if self._is_open(one)]
-            while len(window) < size and at < len(row):
-                if self._is_open(row[at]):
-                    window.append(row[at])
-                at += 1
+            window += islice(coming, size - len(window))
             if not window:
                 return
-            best = next_best(window, chosen, self._alike, self._diversity.trade_off)
-            self._place(chosen, best)
+            self._place(chosen, next_best(window, chosen, self._diversity))
 
     def _is_open(self, one: Standing) -> bool:
-        full = one.group is not None and self.groups[one.group] >= self._diversity.max_per_group
-        return not full and one.key not in self.keys
+        if one.key in self.keys:
+            return False
+        return one.group is None or self.groups.get(one.group, 0) < self._diversity.max_per_group
 
     def _place(self, chosen: list[Standing], one: Standing) -> None:
         chosen.append(one)

@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 from handlens.blend.curves import Linear
 from handlens.blend.policy import Policy
 from handlens.blend.refine import Refinement
 from handlens.results import Candidate, Understanding
-from handlens.wire.item import Item
 
 __all__ = ["Ask", "Standing", "standings"]
 
@@ -50,7 +50,7 @@ class Standing:
     """
 
     __slots__ = (
-        *("beside", "candidate", "group", "is_asked", "key", "likeness", "mask"),
+        *("beside", "candidate", "group", "is_asked", "key", "likeness"),
         *("penalty", "rank", "refusal", "seen", "value"),
     )
 
@@ -68,7 +68,6 @@ class Standing:
         self.beside: list[Standing] | None = None  # the section that it was last compared with,
         self.seen = 0  # as far as so many of its items,
         self.likeness = 0.0  # and its likeness to the most alike of them
-        self.mask: tuple[int, int] | None = None  # tags and title words as bits, see `handlens.blend.diversity`
 
 
 def standings(
@@ -76,42 +75,42 @@ def standings(
 ) -> list[Standing]:
     """All candidates, best first, those that are refused among them."""
     wish = Refinement.parse(ask.refine)
+    is_wish = bool(wish.words or wish.colours)
     object_type, confidence = understanding.object_type, understanding.type_confidence
-    strange = {
-        source: 1.0 - (1.0 - policy.other_type.get(source, 1.0)) * confidence
-        for source in {one.source for one in candidates}
-    }
-    curves = {source: policy.curves.get(source, _AS_IT_IS) for source in {one.source for one in candidates}}
-    factor, refusal = _aging(policy, ask.as_of), _refusals(policy, ask)
-    found = []
+    sources = {one.source for one in candidates}
+    strange = {source: 1.0 - (1.0 - policy.other_type.get(source, 1.0)) * confidence for source in sources}
+    curves = {source: policy.curves.get(source, _AS_IT_IS) for source in sources}
+    factor, language, refusal = _aging(policy, ask.as_of), _languages(policy, ask), _refusals(policy, ask)
+    found: list[tuple[tuple[Any, ...], Standing]] = []
     for one in candidates:
-        value = curves[one.source](one.score)
-        rank = value * factor(one.item) * _language(one.item, policy, ask.locale)
-        if one.item.object_type != object_type:
-            rank *= strange[one.source]
-        if wish.words or wish.colours:
-            rank *= _WISH ** wish.hits(one.item)
-        is_asked = bool(wish.colours) and one.item.object_type == object_type and wish.suits(one.item)
-        found.append(Standing(one, value, rank, refusal(one.item), is_asked=is_asked))
-    found.sort(key=_order)
-    return found
+        item, source = one.item, one.source
+        value = curves[source](one.score)
+        rank = value * factor(item.kind, item.created_at) * language(item.locale)
+        is_asked = False
+        if item.object_type != object_type:
+            rank *= strange[source]
+        if is_wish:
+            rank *= _WISH ** wish.hits(item)
+            is_asked = item.object_type == object_type and wish.suits(item)
+        place = (-rank, -item.quality, item.item_id, source, -one.score, one.reason, len(found))
+        found.append((place, Standing(one, value, rank, refusal(item.audience, item.locale), is_asked=is_asked)))
+    found.sort()
+    return [standing for _, standing in found]
 
 
-def _order(one: Standing) -> tuple[float, float, str, str, float, str]:
-    offer = one.candidate
-    return (-one.rank, -offer.item.quality, offer.item.item_id, offer.source, -offer.score, offer.reason)
+# An answer has hundreds of candidates, but few kinds, days, languages and audiences: each is judged once.
 
 
-def _aging(policy: Policy, as_of: str) -> Callable[[Item], float]:
+def _aging(policy: Policy, as_of: str) -> Callable[[str, str], float]:
+    """The factor of an item's rank by its kind and the day that it was made."""
     lives, floor, today = policy.freshness.half_life_days, policy.freshness.floor, _day_number(as_of)
-    if not lives or today is None:
-        return lambda item: 1.0
 
-    def factor(item: Item) -> float:
-        life = lives.get(item.kind)
-        if life is None:
+    @cache
+    def factor(kind: str, created_at: str) -> float:
+        life = lives.get(kind)
+        if life is None or today is None:
             return 1.0
-        made = _day_number(item.created_at)
+        made = _day_number(created_at)
         lived = 1.0 if made is None else max(today - made, 0) / life
         return float(floor + (1.0 - floor) * 2.0**-lived)
 
@@ -127,22 +126,31 @@ def _day_number(text: str) -> int | None:
         return None
 
 
-def _language(item: Item, policy: Policy, locale: str) -> float:
-    if not locale or item.locale == locale:
-        return 1.0
-    if not item.locale:
-        return policy.languages.unmarked
-    return 1.0 if locale.startswith(f"{item.locale}-") else policy.languages.other
+def _languages(policy: Policy, ask: Ask) -> Callable[[str], float]:
+    """The factor of an item's rank by its language."""
+
+    @cache
+    def factor(locale: str) -> float:
+        if not ask.locale or locale == ask.locale:
+            return 1.0
+        if not locale:
+            return policy.languages.unmarked
+        return 1.0 if ask.locale.startswith(f"{locale}-") else policy.languages.other
+
+    return factor
 
 
-def _refusals(policy: Policy, ask: Ask) -> Callable[[Item], str]:
+def _refusals(policy: Policy, ask: Ask) -> Callable[[str, str], str]:
+    """Why the user may not see items for an audience in a language, or nothing."""
     shown = None if policy.audiences is None else policy.audiences.get(ask.audience, ("all", ask.audience))
+    language = _languages(policy, ask)
 
-    def refusal(item: Item) -> str:
-        if shown is not None and (item.audience or "all") not in shown:
-            return f"for the audience {item.audience!r}, not for {ask.audience!r}"
-        if policy.languages.other == 0.0 and _language(item, policy, ask.locale) == 0.0:
-            return f"in the language {item.locale!r}, not in {ask.locale!r}"
+    @cache
+    def refusal(audience: str, locale: str) -> str:
+        if shown is not None and (audience or "all") not in shown:
+            return f"for the audience {audience!r}, not for {ask.audience!r}"
+        if policy.languages.other == 0.0 and language(locale) == 0.0:
+            return f"in the language {locale!r}, not in {ask.locale!r}"
         return ""
 
     return refusal

@@ -21,7 +21,7 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from handlens.blend.refine import Refinement
 from handlens.results import Annotation, Candidate, Query, Understanding
@@ -109,4 +109,4 @@ def _joined(offers: Sequence[Candidate]) -> Candidate:
     if len(offers) == 1:
         return offers[0]
     strongest = min(offers, key=lambda one: (-one.score, one.reason))
-    return replace(strongest, score=1.0 - math.prod(1.0 - one.score for one in offers))
+    return strongest._replace(score=1.0 - math.prod([1.0 - one.score for one in offers]))

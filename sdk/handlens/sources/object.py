@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from handlens.geometry import WHOLE
 from handlens.results import Candidate, Query
 from handlens.sources.base import best_first, suits_locale
 from handlens.sources.visual import offer
@@ -29,5 +28,5 @@ class ObjectSource:
             return []
         notes = query.understanding.annotations
         thing = notes[0].tag if notes and notes[0].confidence >= self._gate else "object"
-        suited = (one for one in query.neighbours if one.box != WHOLE and suits_locale(one.item, query.locale))
+        suited = (one for one in query.neighbours if not one.box.is_whole and suits_locale(one.item, query.locale))
         return best_first(offer(one, self.name, f"contains a similar {thing}") for one in suited)[: query.limit]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from handlens.geometry import WHOLE
 from handlens.results import Candidate, Neighbour, Query
 from handlens.sources.base import best_first, suits_locale
 
@@ -16,7 +15,7 @@ class VisualSource:
 
     def candidates(self, query: Query) -> list[Candidate]:
         """The neighbours as candidates, most similar first, at most ``query.limit``."""
-        suited = (one for one in query.neighbours if one.box == WHOLE and suits_locale(one.item, query.locale))
+        suited = (one for one in query.neighbours if one.box.is_whole and suits_locale(one.item, query.locale))
         return best_first(offer(one, self.name, f"{one.similarity:.2f} similar") for one in suited)[: query.limit]
 
 

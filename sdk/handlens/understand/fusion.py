@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from handlens.results import Annotation, Evidence, Neighbour, Understanding
 from handlens.understand.weights import FusionWeights
@@ -118,40 +118,53 @@ def _annotations(
     types: Mapping[str, float],
     weights: FusionWeights,
 ) -> tuple[Annotation, ...]:
+    voices = _voices(evidence, taxonomy, votes, types, weights)
+    said = tuple(voices.values())
+    groups = same_words(_all_words(said), taxonomy.synonyms)
+    beliefs = [(-_belief(forms, said), forms) for forms in groups]
+    beliefs.sort(key=_order)
+    kept = [
+        (forms, confidence)
+        for belief, forms in beliefs[: weights.most_words]
+        if (confidence := confidence_at(-belief, weights.word_curve)) >= weights.least_confidence
+    ]
+    bearers = _bearers([forms for forms, _ in kept], votes)
+    order = finer_first(bearers, least=weights.finer, least_alone=weights.finer_alone)
+    return tuple(
+        Annotation(forms[0], confidence, _speakers(forms, voices), is_broad)
+        for (forms, confidence), is_broad in ((kept[at], is_broad) for at, is_broad in order)
+    )
+
+
+def _voices(
+    evidence: Evidence, taxonomy: Taxonomy, votes: _Votes, types: Mapping[str, float], weights: FusionWeights
+) -> dict[str, dict[str, float]]:
+    """What each voice says: how far it is to be believed of each word."""
     detections = () if evidence.detection is None else (evidence.detection,)
     heard = 1.0 - weights.yielding * votes.total / (votes.total + weights.familiar)
 
     def labels(scores: Iterable[tuple[str, float]], table: Mapping[str, str]) -> dict[str, float]:
         return _label_words(scores, table, taxonomy.broader, types, weights)
 
-    sayings = {
+    return {
         "neighbours": _scaled(_neighbour_words(votes.shares(weights.familiar), types), weights.neighbour_words),
         "classifier": _scaled(labels(evidence.label_scores, taxonomy.classifier), weights.classifier_words * heard),
         "detector": _scaled(labels(detections, taxonomy.detector), weights.detector_words * heard),
     }
-    groups = same_words(_all_words(sayings), taxonomy.synonyms)
-    beliefs = sorted((_believed(forms, sayings) for forms in groups), key=lambda said: (-said[0], said[1]))
-    notes = [
-        Annotation(tag, confidence_at(belief, weights.word_curve), who)
-        for belief, tag, who in beliefs[: weights.most_words]
-    ]
-    kept = [note for note in notes if note.confidence >= weights.least_confidence]
-    bearers = _bearers([note.tag for note in kept], groups, votes)
-    order = finer_first(bearers, least=weights.finer, least_alone=weights.finer_alone)
-    return tuple(replace(kept[at], is_broad=is_broad) for at, is_broad in order)
 
 
-def _bearers(
-    tags: Sequence[str], groups: Sequence[Sequence[str]], votes: _Votes
-) -> list[dict[int, tuple[float, float]]]:
+def _order(believed: tuple[float, Sequence[str]]) -> tuple[float, str]:
+    return believed[0], believed[1][0]
+
+
+def _bearers(groups: Sequence[Sequence[str]], votes: _Votes) -> list[dict[int, tuple[float, float]]]:
     """For each word the items that bear it in any of its forms, by their number, with votes and weight."""
-    places = {tag: at for at, tag in enumerate(tags)}
-    place_of = {form: places[forms[0]] for forms in groups if forms[0] in places for form in forms}
-    found: list[dict[int, tuple[float, float]]] = [{} for _ in tags]
+    found: list[dict[int, tuple[float, float]]] = [{} for _ in groups]
+    bearers_of = {form: bearers for forms, bearers in zip(groups, found, strict=True) for form in forms}
     for number, (neighbour, cast) in enumerate(votes.cast):
         for tag, weight in neighbour.item.annotations.items():
-            if weight > 0.0 and tag in place_of:
-                found[place_of[tag]][number] = (cast, weight)
+            if tag in bearers_of and weight > 0.0:
+                bearers_of[tag][number] = (cast, weight)
     return found
 
 
@@ -183,21 +196,33 @@ def _label_words(
 
 
 def _scaled(words: Mapping[str, float], factor: float) -> dict[str, float]:
-    return {tag: min(confidence, 1.0) * factor for tag, confidence in words.items()}
+    return {tag: min(min(confidence, 1.0) * factor, 1.0) for tag, confidence in words.items()}
 
 
-def _all_words(sayings: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _all_words(voices: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Every word that is said, with how strongly the voice says it that says it most."""
     most: dict[str, float] = {}
-    for words in sayings.values():
+    for words in voices:
         for tag, belief in words.items():
-            most[tag] = max(belief, most.get(tag, 0.0))
+            if belief > most.get(tag, -1.0):
+                most[tag] = belief
     return most
 
 
-def _believed(forms: Sequence[str], sayings: Mapping[str, Mapping[str, float]]) -> tuple[float, str, tuple[str, ...]]:
-    """How far a word is believed in all its forms together, the form said most, and who says it, the surest first."""
-    said = {source: min(sum(words.get(form, 0.0) for form in forms), 1.0) for source, words in sayings.items()}
-    doubt = math.prod(1.0 - belief for belief in said.values())
-    speakers = sorted((source for source in said if said[source] > 0.0), key=lambda source: (-said[source], source))
-    return 1.0 - doubt, forms[0], tuple(speakers)
+def _belief(forms: Sequence[str], voices: Iterable[Mapping[str, float]]) -> float:
+    """How far a word is believed in all its forms together."""
+    doubt = 1.0
+    for words in voices:
+        doubt *= 1.0 - (words.get(forms[0], 0.0) if len(forms) == 1 else _said(forms, words))
+    return 1.0 - doubt
+
+
+def _speakers(forms: Sequence[str], voices: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """Who says a word, the surest first."""
+    said = {source: _said(forms, words) for source, words in voices.items()}
+    return tuple(sorted((source for source in said if said[source] > 0.0), key=lambda source: (-said[source], source)))
+
+
+def _said(forms: Sequence[str], words: Mapping[str, float]) -> float:
+    """How far one voice is believed of a word in all its forms."""
+    return min(sum([words.get(form, 0.0) for form in forms]), 1.0)

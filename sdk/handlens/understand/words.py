@@ -39,11 +39,14 @@ def same_words(words: Mapping[str, float], synonyms: Mapping[str, str]) -> list[
     groups: dict[str, list[str]] = {}
     for word in words:
         groups.setdefault(word_key(word, synonyms), []).append(word)
-    for key in sorted(groups):
+    for key in sorted(key for key in groups if key.endswith("s")):
         one = _singular(key, groups)
         if one is not None:
             groups[one] += groups.pop(key)
-    return [tuple(sorted(forms, key=lambda form: (-words[form], form))) for forms in groups.values()]
+    return [
+        tuple(forms) if len(forms) == 1 else tuple(sorted(forms, key=lambda form: (-words[form], form)))
+        for forms in groups.values()
+    ]
 
 
 def finer_first(
@@ -61,9 +64,10 @@ def finer_first(
     def precedes(finer: int, broader: int) -> bool:
         if not 0.0 < votes[finer] < votes[broader]:
             return False
-        shared = [
-            (*bearers[finer][item], bearers[broader][item][1]) for item in bearers[finer].keys() & bearers[broader]
-        ]
+        others = bearers[broader]
+        shared = [(cast, about, others[item][1]) for item, (cast, about) in bearers[finer].items() if item in others]
+        if not shared:
+            return False
         said = sum(cast * about for cast, about, _ in shared)
         part = least if len(bearers[finer]) >= _SEVERAL else least_alone
         return (

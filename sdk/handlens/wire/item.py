@@ -95,9 +95,12 @@ class Item:
 
 def in_turn(ordered: Iterable[_T], kind_of: Callable[[_T], str], limit: int) -> list[_T]:
     """Of entries that stand best first: the best of each kind, the second best of each... up to `limit`; best first."""
+    entries = list(ordered)
+    if len(entries) <= limit:
+        return entries
     counts: Counter[str] = Counter()
     turns: list[tuple[int, int, _T]] = []
-    for place, entry in enumerate(ordered):
+    for place, entry in enumerate(entries):
         kind = kind_of(entry)
         turns.append((counts[kind], place, entry))
         counts[kind] += 1

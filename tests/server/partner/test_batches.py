@@ -9,11 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from sqlalchemy import select
 from support.paths import QUERIES
+from support.searching import multipart
 
+from handlens.wire.item import Item
 from handlens_server.catalogue import catalogue_lock, withdraw_items
 from handlens_server.database import Database
+from handlens_server.packs import Rule
 from handlens_server.partner.tables import BatchRow
 from handlens_server.tables import ItemRow
 
@@ -227,3 +231,31 @@ class TestSandbox:
     def test_a_live_key_cannot_reset(self, call: Call) -> None:
         answer = call("POST", "/sandbox/reset")
         assert (answer.status_code, answer.json["code"]) == (403, "test-key-needed")
+
+
+def test_a_device_is_never_shown_a_partners_own_item(call: Call, client: FlaskClient) -> None:
+    photo = (QUERIES / "images" / "taj-mahal.jpg").read_bytes()
+    put(call, item("for-acme-alone", kind="place", object_type="place", image=base64.b64encode(photo).decode()))
+    token = client.post("/v1/devices", json={"device_id": str(uuid.uuid4())}).json["token"]  # type: ignore[index]
+    body, kind = multipart(photo, {"limit": 100, "locale": ""})
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def found() -> list[str]:
+        answer = client.post("/v1/search", data=body, content_type=kind, headers=headers)
+        objects = answer.json["objects"]  # type: ignore[index]
+        return [match["item_id"] for one in objects for section in one["sections"] for match in section["matches"]]
+
+    sent = {"photo": base64.b64encode(photo).decode(), "max_results": 100}
+    until = time.monotonic() + 30
+    while "acme.for-acme-alone" not in call("POST", "/lens", json=sent).get_data(as_text=True):
+        assert time.monotonic() < until
+    assert found()
+    assert not [one for one in found() if one.startswith("acme.")]
+
+
+def test_a_pack_holds_a_partners_own_item_only_where_its_rule_names_the_audience() -> None:
+    own = Item("acme.x", "product", "food", "X", audience="partner:acme")
+    assert not Rule().matches(own)
+    assert not Rule(audience="teens").matches(own)
+    assert not Rule(audience="partner:other").matches(own)
+    assert Rule(audience="partner:acme").matches(own)
