@@ -100,6 +100,21 @@ def enable(config: Config, partner_id: str) -> None:
     click.echo(f"partner {partner_id} is switched on")
 
 
+@group.command()
+@click.argument("partner_id")
+@server_options
+def feedback(config: Config, partner_id: str) -> None:
+    """Print what users of PARTNER_ID did with answers, live events alone, as lines of JSON."""
+    from handlens_server.database import open_database
+    from handlens_server.partner.feedback import export_feedback
+    from handlens_server.partner.partners import find_partner
+
+    with open_database(config) as database, database.read() as session:
+        find_partner(session, partner_id)
+        for line in export_feedback(session, partner_id):
+            click.echo(line)
+
+
 @group.command("contract")
 def contract_command() -> None:
     """Compare this version's contract with the last released one; 1 where a change would break partners."""

@@ -1,4 +1,4 @@
-"""Events are kept for the days that the operator set, and no longer.
+"""Events of devices and partners are kept for the days that the operator set, and no longer.
 
 They are deleted in steps, each a transaction of its own, so that devices never wait for long.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 
 from handlens_server.database import Database
+from handlens_server.partner.tables import FeedbackRow
 from handlens_server.tables import EventRow
 from handlens_server.times import text_of
 
@@ -24,9 +25,18 @@ def prune_events(database: Database, now: datetime, retention_days: int, *, step
     """
     before = text_of(now - timedelta(days=retention_days))
     total = 0
-    while gone := _prune_some(database, before, step):
-        total += gone
+    for prune in (_prune_some, _prune_feedback):
+        while gone := prune(database, before, step):
+            total += gone
     return total
+
+
+def _prune_feedback(database: Database, before: str, step: int) -> int:
+    key = (FeedbackRow.partner_id, FeedbackRow.mode, FeedbackRow.event_id)
+    oldest = select(*key).where(FeedbackRow.received_at < before).order_by(FeedbackRow.received_at).limit(step)
+    with database.session() as session:
+        gone = delete(FeedbackRow).where(tuple_(*key).in_(oldest)).returning(FeedbackRow.event_id)
+        return len(session.execute(gone).all())
 
 
 def _prune_some(database: Database, before: str, step: int) -> int:

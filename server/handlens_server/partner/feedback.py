@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -16,9 +17,10 @@ from handlens_server.partner.signing import SignedTextError, Signer
 from handlens_server.partner.tables import FeedbackRow
 from handlens_server.times import text_of
 
-__all__ = ["insights_token", "read_insights_token", "store_feedback"]
+__all__ = ["export_feedback", "insights_token", "read_insights_token", "store_feedback"]
 
 _PURPOSE = "insights"
+_FETCH = 500  # rows at a time
 
 
 def insights_token(signer: Signer, who: Caller, request_id: str, now: datetime) -> tuple[str, str]:
@@ -57,6 +59,15 @@ def store_feedback(
     insert = dialect.insert(FeedbackRow).values(rows).on_conflict_do_nothing().returning(FeedbackRow.event_id)
     stored = len(session.execute(insert).all())
     return {"stored": stored, "known": len(rows) - stored}
+
+
+def export_feedback(session: Session, partner_id: str) -> Iterator[str]:
+    """The partner's live events in the order of their arrival, each as one line of JSON in ASCII."""
+    query = select(FeedbackRow).where(FeedbackRow.partner_id == partner_id, FeedbackRow.mode == "live")
+    ordered = query.order_by(FeedbackRow.received_at, FeedbackRow.event_id)
+    for row in session.scalars(ordered.execution_options(yield_per=_FETCH)):
+        event = json.loads(row.record) | {"request_id": row.request_id, "received_at": row.received_at}
+        yield json.dumps(event, separators=(",", ":"), sort_keys=True)
 
 
 def _row(who: Caller, request_id: str, event: Mapping[str, Any], now: datetime) -> dict[str, str]:

@@ -6,11 +6,14 @@ import base64
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
+from support.partner import token_of
 from support.paths import QUERIES
 from support.searching import multipart
 
@@ -18,6 +21,7 @@ from handlens.wire.item import Item
 from handlens_server.catalogue import catalogue_lock, withdraw_items
 from handlens_server.database import Database
 from handlens_server.packs import Rule
+from handlens_server.partner.partners import NewKey
 from handlens_server.partner.tables import BatchRow
 from handlens_server.tables import ItemRow
 
@@ -259,3 +263,22 @@ def test_a_pack_holds_a_partners_own_item_only_where_its_rule_names_the_audience
     assert not Rule(audience="teens").matches(own)
     assert not Rule(audience="partner:other").matches(own)
     assert Rule(audience="partner:acme").matches(own)
+
+
+def test_one_batch_that_comes_several_times_at_once_is_done_once(
+    call: Call, app: Flask, keys: dict[str, NewKey], database: Database
+) -> None:
+    token, batch = token_of(app.test_client(), keys["acme live"]), new_id()
+    body = {"items": [item(f"once-{batch}")]}
+
+    def send(_at: int) -> int:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": str(uuid.uuid4())}
+        return app.test_client().put(f"/partner/v1/catalog/batches/{batch}", json=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(send, range(4)))
+    assert statuses.count(201) == 1
+    assert set(statuses) <= {200, 201, 503}
+    assert put(call, *body["items"], batch=batch).status_code == 200
+    with database.read() as session:
+        assert session.get_one(ItemRow, f"acme.once-{batch}").feed == "partner:acme"

@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ from support.paths import CATALOG, QUERIES
 from support.searching import SPACE
 
 from handlens_server.database import Database
+from handlens_server.partner.feedback import export_feedback
 from handlens_server.partner.tables import PartnerRow
+from handlens_server.retention import prune_events
 from handlens_server.tables import EmbeddingRow, ItemRow
+from handlens_server.times import utc_now
 
 Call = Callable[..., Any]
 TAJ = QUERIES / "images" / "taj-mahal.jpg"
@@ -194,6 +198,17 @@ class TestFeedback:
         answer = call("POST", "/feedback", who=who, json=sent)
         assert (answer.status_code, answer.json["code"]) == (422, "insights-token-invalid")
         assert call("POST", "/feedback", json=sent).json == {"stored": 1, "known": 0}
+
+    def test_the_operator_reads_it_and_it_is_forgotten_in_time(self, call: Call, code: str, database: Database) -> None:
+        answer, sent = lens(call, **seen(code)), event(kind="dismissed")
+        call("POST", "/feedback", json={"insights_token": answer["insights_token"], "events": [sent]})
+        with database.read() as session:
+            lines = [json.loads(line) for line in export_feedback(session, "acme")]
+        (found,) = (line for line in lines if line["event_id"] == sent["event_id"])
+        assert (found["kind"], found["request_id"]) == ("dismissed", answer["request_id"])
+        assert prune_events(database, utc_now() + timedelta(days=401), 400) >= 1
+        with database.read() as session:
+            assert list(export_feedback(session, "acme")) == []
 
     def test_a_token_that_was_changed_is_refused(self, call: Call, code: str) -> None:
         token = lens(call, **seen(code))["insights_token"]
