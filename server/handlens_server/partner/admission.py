@@ -41,7 +41,10 @@ from handlens_server.partner.refusals import (
     OverloadedError,
 )
 
-__all__ = ["Admission", "AdmissionOptions", "Ticket"]
+__all__ = ["Admission", "AdmissionOptions", "Ticket", "time_to_work"]
+
+_RESERVE_MS = 10.0  # to write the answer and send it
+_RESERVE_SHARE = 0.1  # of a deadline, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,15 @@ class Ticket:
             )
         text = f"{elapsed_ms:.0f} of {deadline_ms:g} ms are over before anything could be looked at"
         return self._admission.unreachable(f"{text}: the server is busy, try again later")
+
+
+def time_to_work(deadline_ms: float) -> float:
+    """The part of a deadline that is left for the search itself: an answer must also be written and sent.
+
+    >>> time_to_work(150), time_to_work(20)
+    (140.0, 18.0)
+    """
+    return deadline_ms - min(_RESERVE_MS, _RESERVE_SHARE * deadline_ms)
 
 
 class Admission:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flask import request
@@ -11,6 +12,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from handlens_server.following import request_clock
 from handlens_server.observing import request_id
+from handlens_server.partner.admission import time_to_work
 from handlens_server.partner.errors import PartnerError
 from handlens_server.partner.feedback import insights_token
 from handlens_server.partner.fixtures import fixture_result
@@ -80,6 +82,8 @@ def _search(
     asked = lens_request(values, who, request_id(), is_crop=is_crop)
     if who.is_test:
         return fixture_result(asked, picture)
+    if asked.deadline_ms is not None:
+        asked = replace(asked, deadline_ms=time_to_work(asked.deadline_ms))
     engine, scope, taken = room.services.searching.engine(), lens_scope(who, surface), ticket()
     begun = time.perf_counter()
     with taken.turn(kind="seen" if picture is None else "photo", deadline_ms=asked.deadline_ms):
