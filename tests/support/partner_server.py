@@ -39,7 +39,9 @@ class PartnerServer:
     key_file: Path  # of the device's private key
 
     @classmethod
-    def make(cls, folder: Path, catalogue: Path, **settings: Any) -> PartnerServer:
+    def make(
+        cls, folder: Path, catalogue: Path, *, profile: dict[str, Any] | None = None, **settings: Any
+    ) -> PartnerServer:
         backend = Backend(folder, **settings)
         backend.add(catalogue)
         backend.define("demo")
@@ -47,7 +49,7 @@ class PartnerServer:
         now = utc_now()
         with backend.database() as database, database.session() as session:
             for partner in ("acme", "other"):
-                add_partner(session, partner, json.dumps({**_PROFILE, "name": partner}), now)
+                add_partner(session, partner, json.dumps({**_PROFILE, "name": partner, **(profile or {})}), now)
             keys = [new_secret_key(session, partner, "test", SCOPES, now) for partner in ("acme", "other")]
             live = new_secret_key(session, "acme", "live", SCOPES, now)
             device = new_device_key(session, "acme", "test", SCOPES, now)
