@@ -1,4 +1,4 @@
-"""Calls made from the contract, against gunicorn and PostgreSQL: a short, seeded run of `benchmarks/partner_fuzz.py`."""
+"""Calls made from the contract, against gunicorn and PostgreSQL: a short run of `benchmarks/partner_fuzz.py`."""
 
 from __future__ import annotations
 
