@@ -8,8 +8,9 @@ The claims, for a photo with three objects:
    model invocations. *Decoded pixels* is the `Photo` that handlens itself decodes to (1000 x 750), given to
    `Lens.search`: the resizes, the decoding of boxes, index, store, understanding and blending all count. *Bare* is one
    `invoke()` of the detector and one of the embedder for each object, of the same files in the same runtime with as
-   many threads, in interpreters that do nothing else and whose inputs are in place. Where the models leave a processor
-   free, handlens works on it meanwhile (see `handlens.answering.beside`): the steps then add up to more than the total.
+   many threads, in interpreters that do nothing else and whose inputs are in place. handlens works beside a running
+   model (see `handlens.answering`), with two threads also by embedding two objects at once on a thread each: the steps
+   then add up to more than the total.
 2. Scaled decoding costs at most 0.4 times a full decode of the same file by Pillow.
 3. With `--mediapipe-python`: faster than MediaPipe Tasks with hnswlib, from the file and from the same decoded pixels
    (see `mediapipe_peer.py` for what is alike and what is not).

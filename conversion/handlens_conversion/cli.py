@@ -1,4 +1,4 @@
-"""The command line: ``handlens-convert {models build,train head,fit understanding,evaluate,calibration make}``.
+"""The command line: ``handlens-convert {boxes,simulate,models,train,fit,evaluate,calibration}``, see ``--help``.
 
 Figures go to standard output, progress to standard error. Exit code 0 means done, 1 that it could not be done (one line
 says why and what to do), 2 that the command was not understood.
@@ -20,7 +20,10 @@ import click
 from handlens import __version__
 from handlens.console import ErrorGroup
 from handlens.errors import ModelError
+from handlens_conversion.boxes.console import simulate
 from handlens_conversion.packages import default_cache
+from handlens_conversion.pipeline.command import boxes
+from handlens_conversion.training import command as training
 
 __all__ = ["main"]
 
@@ -55,9 +58,13 @@ def main() -> None:
     """Make, measure and replace the models that handlens runs."""
 
 
+main.add_command(boxes)
+main.add_command(simulate)
+
+
 @main.group(cls=ErrorGroup)
 def models() -> None:
-    """Build the models from published packages."""
+    """Build the models from published packages, and hand trained ones to the server."""
 
 
 @models.command()
@@ -136,6 +143,10 @@ def train_head(
         data, out, cache=cache or default_cache(), options=options, threads=threads, progress=not quiet
     )
     click.echo(f"{out}\n{listed}")
+
+
+train.add_command(training.train_detector)
+models.add_command(training.publish)
 
 
 @main.group(cls=ErrorGroup)

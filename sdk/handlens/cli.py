@@ -176,6 +176,7 @@ def search(
 @click.option("--hide", "hidden", metavar="ITEM_ID", help="The user does not want to see this item.")
 @click.option("--box", metavar="X,Y,W,H", help="A box that the user drew, in pixels.")
 @click.option("--label", default="", help="The user's word for the box, or for the main object.")
+@click.option("--pictured", default="", metavar="ITEM", help="The item whose picture PHOTO is, if it is one.")
 @click.option("--consent", type=click.Choice(CONSENTS), default="none", help="What the user allows to be kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is kept as JSON.")
 @_lens_options
@@ -186,6 +187,7 @@ def feedback(
     hidden: str | None,
     box: str | None,
     label: str,
+    pictured: str,
     consent: str,
     as_json: bool,
     **settings: Any,
@@ -201,6 +203,7 @@ def feedback(
             box=_parse_box(box, photo),
             label=label,
             photo=photo,
+            pictured=pictured,
         )
         waiting = lens.outbox.count()
     if as_json:

@@ -208,12 +208,14 @@ class Lens:
         label: str = "",
         found: FoundObject | None = None,
         photo: PhotoSource | None = None,
+        pictured: str = "",
     ) -> tuple[Event, ...]:
         """Keep what the user did with an answer, to be sent by the next sync; returns what is kept.
 
         `box` is a box that the user drew (fractions of the upright photo), `label` the user's word for it, or a
-        correction of `found` (the main object where none is named). `photo` is needed only for consent ``crop``. What
-        `options.consent` does not cover is left out. The network is never touched.
+        correction of `found` (the main object where none is named). `photo` is needed only for consent ``crop``.
+        `pictured` is the id of the item whose picture was searched: what several users draw on it can be put together.
+        What `options.consent` does not cover is left out. The network is never touched.
 
         Raises:
             FeedbackError: consent is ``none``, there is nothing to keep, or too much waits already.
@@ -225,7 +227,7 @@ class Lens:
         image = None
         if photo is not None and options.consent == "crop":
             image = load_photo(photo, max_pixels=options.max_pixels, decode_side=options.decode_side, box=box)
-        deed = Deed(clicked, saved, hidden, box, label, found)
+        deed = Deed(clicked, saved, hidden, box, label, found, pictured)
         events = feedback_events(result, deed, space=self._space(), now=_now(), photo=image)
         return tuple(self._keep(event, durable=True) for event in events)
 

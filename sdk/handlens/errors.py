@@ -27,6 +27,7 @@
     │   │   └── IncompatibleReleaseError  it does not fit this handlens, or does not fit together
     │   ├── BusyError               another process is syncing this store
     │   └── DeviceError             the server refuses this device: revoked, over its limit, or not enrolled
+    ├── TrainingDataError           events and photos cannot be made into training data (the workshop's pipeline)
     ├── FeedbackError (ValueError)  this feedback cannot be kept: no consent for it, or it is too large
     └── DecodeError                 a wire record is malformed
 
@@ -63,6 +64,7 @@ __all__ = [
     "StoreError",
     "StoreVersionError",
     "SyncError",
+    "TrainingDataError",
     "UnknownPackError",
 ]
 
@@ -169,6 +171,10 @@ class BusyError(SyncError):
 
 class DeviceError(SyncError):
     """The server refuses this device: it is revoked, over its limit, or must enrol first."""
+
+
+class TrainingDataError(HandlensError):
+    """Events and photos cannot be made into training data: too much of them is bad, or the machine lacks a part."""
 
 
 class FeedbackError(HandlensError, ValueError):

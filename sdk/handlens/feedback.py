@@ -30,7 +30,7 @@ class Deed:
     """What the user did: each field that is set becomes one event.
 
     `box` is a box that the user drew, in fractions of the upright photo; `label` names what is in it or, without a
-    box, corrects what `found` was called.
+    box, corrects what `found` was called. `pictured` is the id of the item whose picture was searched, if it was one.
     """
 
     clicked: Match | None = None
@@ -39,6 +39,7 @@ class Deed:
     box: Box | None = None
     label: str = ""
     found: FoundObject | None = None
+    pictured: str = ""
 
 
 def search_event(result: SearchResult, *, space: str, now: datetime) -> Event:
@@ -98,6 +99,8 @@ def feedback_events(
     found = deed.found or (result.objects[0] if result.objects else None)
     if len(deed.label) > 200:
         raise FeedbackError("a label has at most 200 characters: shorten it")
+    if len(deed.pictured) > 200:
+        raise FeedbackError("pictured is no item's id: ids have at most 200 characters")
     events = tuple(_events(result, deed, found, space, now, photo))
     if not events:
         raise FeedbackError("there is nothing to tell: give clicked, saved, hidden, box or label")
@@ -140,10 +143,11 @@ def _events(
     seen = {} if found is None or deed.box is not None else {"space": space, "embedding": found.code}
     crop = b"" if photo is None or box is None else crop_of(photo, box)
     if deed.box is not None:
-        yield event("box", box=deed.box, label=deed.label, crop=crop)
+        yield event("box", box=deed.box, label=deed.label, item_id=deed.pictured, crop=crop)
     elif deed.label:
         shown = "" if found is None or not found.annotations else found.annotations[0].tag
-        yield event("label", box=box, label=deed.label, shown_label=shown, crop=crop, **seen)
+        named = {"label": deed.label, "shown_label": shown, "item_id": deed.pictured}
+        yield event("label", box=box, crop=crop, **named, **seen)
 
 
 def _time(now: datetime) -> str:

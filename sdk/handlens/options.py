@@ -25,7 +25,7 @@ class Options:
     data_dir: str | Path = "~/.handlens"  # the device's store: database, models, index files
     packs: tuple[str, ...] = ()  # packs to search; empty means every installed pack
     runtime: str = "auto"  # litert, tflite, or auto: LiteRT where it is installed, else tflite-runtime
-    threads: int = 2  # threads of each model's interpreter
+    threads: int = 2  # threads that a model may run on; from two on, two objects are embedded at once (14 MB each)
     index: str = "auto"  # exact, hnsw, or auto: HNSW from `exact_below` vectors on where hnswlib is installed
     exact_below: int = 10_000  # vectors; below this an exact scan costs less than a tenth of one embedding
     max_objects: int = 3  # objects searched in one photo, best first

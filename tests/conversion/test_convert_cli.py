@@ -22,13 +22,16 @@ COMMANDS = [
     [],
     ["models"],
     ["models", "build"],
+    ["models", "publish"],
     ["train"],
     ["train", "head"],
+    ["train", "detector"],
     ["fit"],
     ["fit", "understanding"],
     ["evaluate"],
     ["calibration"],
     ["calibration", "make"],
+    ["boxes"],
 ]
 
 

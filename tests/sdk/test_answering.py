@@ -136,6 +136,20 @@ class TestLeftOut:
         assert shown(answer) == {"orange"}
 
 
+class TestAsks:
+    def test_an_item_of_another_kind_is_not_offered_and_still_says_what_it_is_like(self) -> None:
+        catalogue = Memory([part(ORANGE, [1, 0])], [Hit(2, CAKE)])
+        answer = answered(catalogue, label=None, kinds=("recipe",))
+        assert shown(answer) == {"cake"}
+        assert [note.tag for note in answer.objects[0].annotations] == ["orange"]
+
+    def test_an_item_of_another_audience_is_shown_to_that_audience_alone(self) -> None:
+        own = replace(ORANGE, item_id="own", audience="partner:acme")
+        catalogue = Memory([part(ORANGE, [1, 0]), part(own, [1, 0], key=2)])
+        assert shown(answered(catalogue)) == {"orange"}
+        assert shown(answered(catalogue, audience="partner:acme")) == {"orange", "own"}
+
+
 class TestCouldImprove:
     def test_a_sure_answer_of_a_whole_catalogue_could_not(self) -> None:
         answer = answered(Memory([part(ORANGE, [1, 0])]))

@@ -12,7 +12,7 @@ from support.paths import MODELS, QUERIES
 import handlens.answering.beside
 import handlens.answering.looking
 from handlens.answering import Eyes, Stopwatch, look, look_each, thread_beside
-from handlens.answering.beside import AtOnce, Beside, shared
+from handlens.answering.beside import AtOnce, Beside
 from handlens.geometry import Box
 from handlens.options import Options
 from handlens.vision.detector import Detector
@@ -72,10 +72,6 @@ def test_there_is_a_thread_where_there_are_two_processors(monkeypatch: pytest.Mo
 def test_there_is_none_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlens.answering.beside, "processors", lambda: 1)
     assert thread_beside().submit(threading.get_ident).result() == threading.get_ident()
-
-
-def test_shared_work_comes_back_in_order(beside: Beside) -> None:
-    assert shared(beside, str, [1, 2, 3]) == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(("threads", "objects", "halves"), [(1, 3, False), (2, 3, True), (2, 1, False)])

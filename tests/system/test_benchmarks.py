@@ -51,3 +51,13 @@ def test_the_blend_is_measured(tmp_path: Path, demo_device: Path) -> None:
     assert set(figures["curves"]) == {"visual", "object", "annotation"}
     assert figures["photos"]["query photographs"] == 38
     assert figures["methods"]["query photographs"]["blended"]["ndcg"] > 0.5
+
+
+def test_the_partner_endpoint_is_measured_under_load(tmp_path: Path) -> None:
+    seconds = [f"--{name}-seconds=1" for name in ("capacity", "steady", "overload", "deadline")]
+    figures = run(tmp_path, "partner_load.py", "--data-dir", tmp_path / "data", "--items", 300, "--photos", 2, *seconds)
+    assert figures["capacity"]["answered_a_second"] > 0
+    assert figures["overload"]["refused_without_retry_after"] == 0
+    assert set(figures["overload"]["by_status"]) <= {"200", "422", "429", "503"}
+    assert figures["deadline"]["degraded_that_do_not_say_what_is_missing"] == 0
+    assert len(figures["targets"]) == 10

@@ -18,12 +18,11 @@ A runtime gives Python's lock back while it computes. Rules:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["AtOnce", "Beside", "Coming", "Done", "processors", "shared", "thread_beside"]
+__all__ = ["AtOnce", "Beside", "Coming", "Done", "processors", "thread_beside"]
 
-S = TypeVar("S")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -53,12 +52,6 @@ def thread_beside() -> Beside:
     from concurrent.futures import ThreadPoolExecutor  # 5 ms, which `import handlens` need not pay
 
     return ThreadPoolExecutor(1, thread_name_prefix="handlens-beside")
-
-
-def shared(beside: Beside, work: Callable[[S], T], parts: Sequence[S]) -> list[T]:
-    """As `map`, but all parts except the first are done `beside`."""
-    coming = [beside.submit(work, one) for one in parts[1:]]
-    return [work(parts[0]), *(one.result() for one in coming)]
 
 
 def processors() -> int:

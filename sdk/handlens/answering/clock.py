@@ -10,7 +10,7 @@ __all__ = ["Stopwatch"]
 
 
 class Stopwatch:
-    """Milliseconds by step; a step that runs for several objects adds up.
+    """Milliseconds by step, in the order in which steps began; a step that runs for several objects adds up.
 
     It runs from when it is made, or from `begun`, a time of `now`: when the request came, for one that had to wait.
     `laps` are the steps one by one, as (name, begin, end) by `now`.
@@ -30,6 +30,7 @@ class Stopwatch:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time the block under a name."""
+        self.milliseconds.setdefault(name, 0.0)
         begun = self._now()
         yield
         self.add(name, begun, self._now())

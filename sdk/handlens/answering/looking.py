@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from handlens.answering.beside import AtOnce, Beside, Coming, Done, processors, shared
+from handlens.answering.beside import AtOnce, Beside, Coming, Done, processors
 from handlens.answering.clock import Stopwatch
 from handlens.geometry import WHOLE
 from handlens.options import Options
 from handlens.results import Colour, LeftOut, Region
 from handlens.understand import choose_regions, colours_of
-from handlens.vision.detector import Detector, Share
+from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder, Outputs
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def look_each(
     few pieces: waking a thread takes as long as cutting out an object.
     """
     with clock.step("detect"):
-        regions = _regions(photo, eyes.detector, box, options, functools.partial(shared, beside))
+        regions = _regions(photo, eyes.detector, box, options)
     task = _Task(photo, functools.partial(eyes.embedder.cut, photo, margin=options.crop_margin), clock)
     if not eyes.halves:
         yield from _by_turns(task, eyes.embedder, regions, beside)
@@ -179,12 +179,13 @@ class _Task:
 
 def _by_turns(task: _Task, embedder: Embedder, regions: Sequence[Region], beside: Beside) -> Iterator[Look]:
     """The caller's thread runs the network; what it needs next, and the colours, are made beside."""
-    cuts: list[NDArray[np.uint8]] = []
+    with task.clock.step("embed"):
+        cuts = [task.cut(regions[0].box)]
     for at in range(0, len(regions), 2):
         group = regions[at : at + 2]
         coming = beside.submit(task.ahead, regions[at + 1 : at + 3], group)
         with task.clock.step("embed"):
-            outputs = [embedder.run(cuts[-1] if cuts else task.cut(group[0].box))]
+            outputs = [embedder.run(cuts[-1])]
             cuts, colours = coming.result()
             outputs += [embedder.run(cuts[0]) for _ in group[1:]]
         yield functools.partial(_seen, embedder, group, outputs, Done(([], colours)))
@@ -197,8 +198,8 @@ def _in_pairs(
     mine, others = halves
     for at in range(0, len(regions), 2):
         group = regions[at : at + 2]
-        coming = beside.submit(task.other, others, group)
         with task.clock.step("embed"):
+            coming = beside.submit(task.other, others, group)
             outputs = [mine.run(task.cut(group[0].box))]
         yield functools.partial(_seen, reader, group, outputs, coming)
 
@@ -215,12 +216,10 @@ def _seen(
     return tuple(Seen(region, vector, labels, shades) for region, vector, labels, shades in rows)
 
 
-def _regions(
-    photo: Photo, detector: Detector, box: Box | None, options: Options, share: Share = map
-) -> tuple[Region, ...]:
+def _regions(photo: Photo, detector: Detector, box: Box | None, options: Options) -> tuple[Region, ...]:
     if box is not None:
         return (Region(box, "user", is_main=True),)
-    detections = detector.detect(photo, min_score=options.min_detection_score, share=share)
+    detections = detector.detect(photo, min_score=options.min_detection_score)
     return choose_regions(
         [Region(found.box, "detector", found.label, found.score) for found in detections], limit=options.max_objects
     )

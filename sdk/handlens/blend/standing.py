@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, lru_cache
-from typing import Any
 
 from handlens.blend.curves import Linear
 from handlens.blend.policy import Policy
@@ -49,14 +48,13 @@ class Standing:
     `is_asked` says that the user asked for its colour: a section takes it however small its value is.
     """
 
-    __slots__ = (
-        *("beside", "candidate", "group", "is_asked", "key", "likeness"),
-        *("penalty", "rank", "refusal", "seen", "value"),
-    )
+    # Hundreds are made for an answer, and few are ever compared: what comparing notes has its start here.
+    penalty = 0.0
+    beside: list[Standing] | None = None  # the section that it was last compared with,
+    seen = 0  # as far as so many of its items,
+    likeness = 0.0  # and its likeness to the most alike of them
 
-    def __init__(
-        self, candidate: Candidate, value: float, rank: float, refusal: str, *, is_asked: bool = False
-    ) -> None:
+    def __init__(self, candidate: Candidate, value: float, rank: float, refusal: str, is_asked: bool) -> None:
         self.candidate = candidate
         self.key = candidate.item_key
         self.group = candidate.item.group_id
@@ -64,10 +62,6 @@ class Standing:
         self.rank = rank
         self.refusal = refusal
         self.is_asked = is_asked
-        self.penalty = 0.0
-        self.beside: list[Standing] | None = None  # the section that it was last compared with,
-        self.seen = 0  # as far as so many of its items,
-        self.likeness = 0.0  # and its likeness to the most alike of them
 
 
 def standings(
@@ -81,7 +75,7 @@ def standings(
     strange = {source: 1.0 - (1.0 - policy.other_type.get(source, 1.0)) * confidence for source in sources}
     curves = {source: policy.curves.get(source, _AS_IT_IS) for source in sources}
     factor, language, refusal = _aging(policy, ask.as_of), _languages(policy, ask), _refusals(policy, ask)
-    found: list[tuple[tuple[Any, ...], Standing]] = []
+    found, places = [], []
     for one in candidates:
         item, source = one.item, one.source
         value = curves[source](one.score)
@@ -92,10 +86,9 @@ def standings(
         if is_wish:
             rank *= _WISH ** wish.hits(item)
             is_asked = item.object_type == object_type and wish.suits(item)
-        place = (-rank, -item.quality, item.item_id, source, -one.score, one.reason, len(found))
-        found.append((place, Standing(one, value, rank, refusal(item.audience, item.locale), is_asked=is_asked)))
-    found.sort()
-    return [standing for _, standing in found]
+        found.append(Standing(one, value, rank, refusal(item.audience, item.locale), is_asked))
+        places.append((-rank, -item.quality, item.item_id, source, -one.score, one.reason))
+    return [found[at] for at in sorted(range(len(found)), key=places.__getitem__)]
 
 
 # An answer has hundreds of candidates, but few kinds, days, languages and audiences: each is judged once.

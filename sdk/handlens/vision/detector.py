@@ -10,11 +10,11 @@ above the score, so decoding costs one comparison a cell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,15 +26,11 @@ from handlens.vision.runtime import Output, Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Detection", "Detector", "Share"]
-
-Share: TypeAlias = "Callable[[Callable[[Box], NDArray[np.uint8]], Sequence[Box]], Iterable[NDArray[np.uint8]]]"
-"""Calls a function for each box, and gives the results in the same order; `map` is one."""
+__all__ = ["Detection", "Detector"]
 
 # The steps to a cell's 3x3 neighbourhood, (9, 1) each, and where the cell itself stands among them.
 _DOWN, _RIGHT = (steps.reshape(9, 1) for steps in np.mgrid[-1:2, -1:2])
 _MIDDLE = 4
-_HALVES = (Box(0.0, 0.0, 1.0, 0.5), Box(0.0, 0.5, 1.0, 1.0))
 _CANDIDATES = 400  # peaks kept before boxes are compared: a heat map of noise must not cost a quadratic NMS
 
 
@@ -82,32 +78,18 @@ class Detector:
         return cls(Session.open(Path(folder), "detector", threads=threads, runtime=runtime))
 
     def detect(
-        self,
-        photo: Photo,
-        *,
-        limit: int = 10,
-        min_score: float | None = None,
-        per_label: bool = False,
-        share: Share = map,
+        self, photo: Photo, *, limit: int = 10, min_score: float | None = None, per_label: bool = False
     ) -> tuple[Detection, ...]:
         """The objects of a photo, best score first, at most `limit`.
 
         Boxes that overlap a better one by more than the model's `nms_iou` are dropped, whatever their label; with
-        `per_label` only boxes of the same label compete, as COCO's average precision expects. The photo is sampled in
-        two halves: a `share` that works on both at once takes half the time.
+        `per_label` only boxes of the same label compete, as COCO's average precision expects.
         """
-        pixels = self._sampled(photo, share)
+        image = self.spec.input
+        pixels = photo.pixels(size=(image.width, image.height), resample=image.resample)
         floor = self.min_score if min_score is None else min_score
         peaks = self._session.run(pixels, lambda outputs: self._peaks(outputs, floor))
         return self._distinct(peaks, limit, per_label)
-
-    def _sampled(self, photo: Photo, share: Share) -> NDArray[np.uint8]:
-        """The network's input; bilinear pixels at the seam would want both halves, so those are sampled whole."""
-        image = self.spec.input
-        if image.resample != "quad" or image.height % 2:
-            return photo.pixels(size=(image.width, image.height), resample=image.resample)
-        size = (image.width, image.height // 2)
-        return np.concatenate(list(share(lambda half: photo.pixels(half, size=size, resample="quad"), _HALVES)))
 
     def _peaks(self, outputs: Mapping[str, Output], min_score: float) -> _Peaks:
         heat = outputs["heatmap"]

@@ -57,7 +57,8 @@ class Event:
 
     `kind` says what: search (`shown` lists the item ids of the answer, best first; `exposure` says with what chance
     they were shown), click, save, hide (`item_id`), box
-    (`box`, and `label` where the user named it), label (`label` in place of `shown_label`). `embedding` is the int8
+    (`box`, and `label` where the user named it), label (`label` in place of `shown_label`). In box and label `item_id`
+    is the item whose picture the user searched, where it was one. `embedding` is the int8
     code of the object, of the embedding `space`; `crop` is a JPEG. `extra` keeps fields of newer versions.
     """
 
