@@ -69,11 +69,7 @@ def application(tracer: Tracer) -> Flask:
     observe(app, Metrics())
     follow(app, tracer)
 
-<<<<<<< HEAD
-    @app.get("/task/<name>")
-=======
     @app.get("/find/<name>")
->>>>>>> stability
     def work(name: str) -> tuple[str, int, dict[str, str]]:
         with request_clock().step("decode"):
             pass
@@ -103,31 +99,19 @@ def otel(spans: InMemorySpanExporter) -> Iterator[OtelTracer]:
 class TestTheAnswer:
     def test_continues_the_callers_trace_with_a_span_of_its_own(self) -> None:
         client = application(NoTracer()).test_client()
-<<<<<<< HEAD
-        told = TraceContext.read(client.get("/task/a", headers={"traceparent": SENT}).headers["traceparent"])
-=======
         told = TraceContext.read(client.get("/find/a", headers={"traceparent": SENT}).headers["traceparent"])
->>>>>>> stability
         assert told is not None
         assert (told.trace_id, told.is_sampled) == (TRACE, True)
         assert told.span_id != SPAN
 
     def test_begins_a_trace_where_the_caller_has_none(self) -> None:
         client = application(NoTracer()).test_client()
-<<<<<<< HEAD
-        answers = [client.get("/task/a", headers={"traceparent": sent}) for sent in ("nonsense", "")]
-=======
         answers = [client.get("/find/a", headers={"traceparent": sent}) for sent in ("nonsense", "")]
->>>>>>> stability
         traces = {answer.headers["traceparent"].split("-")[1] for answer in answers}
         assert len(traces) == 2
 
     def test_says_milliseconds_by_step(self) -> None:
-<<<<<<< HEAD
-        timing = application(NoTracer()).test_client().get("/task/a").headers["Server-Timing"]
-=======
         timing = application(NoTracer()).test_client().get("/find/a").headers["Server-Timing"]
->>>>>>> stability
         steps = [one.split(";dur=") for one in timing.split(", ")]
         assert [name for name, _ in steps] == ["queue", "decode", "detect", "total"]
         assert all(float(took) >= 0 for _, took in steps)
@@ -137,15 +121,9 @@ class TestSpans:
     def test_a_request_is_a_span_and_each_step_a_span_in_it(
         self, otel: OtelTracer, spans: InMemorySpanExporter
     ) -> None:
-<<<<<<< HEAD
-        answer = application(otel).test_client().get("/task/a?q=1", headers={"traceparent": SENT})
-        *steps, whole = spans.get_finished_spans()
-        assert whole.name == "GET /task/<name>"
-=======
         answer = application(otel).test_client().get("/find/a?q=1", headers={"traceparent": SENT})
         *steps, whole = spans.get_finished_spans()
         assert whole.name == "GET /find/<name>"
->>>>>>> stability
         assert whole.parent is not None
         assert (f"{whole.context.trace_id:032x}", f"{whole.parent.span_id:016x}") == (TRACE, SPAN)
         assert answer.headers["traceparent"] == f"00-{TRACE}-{whole.context.span_id:016x}-01"
@@ -156,21 +134,13 @@ class TestSpans:
         assert whole.attributes["handlens.request_id"] == answer.headers["X-Request-Id"]
 
     def test_what_the_server_fails_at_is_an_error(self, otel: OtelTracer, spans: InMemorySpanExporter) -> None:
-<<<<<<< HEAD
-        application(otel).test_client().get("/task/down")
-=======
         application(otel).test_client().get("/find/down")
->>>>>>> stability
         assert spans.get_finished_spans()[-1].status.status_code is StatusCode.ERROR
 
     def test_a_trace_that_its_caller_does_not_record_is_not_recorded(
         self, otel: OtelTracer, spans: InMemorySpanExporter
     ) -> None:
-<<<<<<< HEAD
-        answer = application(otel).test_client().get("/task/a", headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
-=======
         answer = application(otel).test_client().get("/find/a", headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
->>>>>>> stability
         assert spans.get_finished_spans() == ()
         assert answer.headers["traceparent"].startswith(f"00-{TRACE}-")
         assert answer.headers["traceparent"].endswith("-00")
@@ -178,11 +148,7 @@ class TestSpans:
     def test_no_secret_comes_into_a_span(self, otel: OtelTracer, spans: InMemorySpanExporter) -> None:
         client = application(otel).test_client()
         sent = {"Authorization": f"Bearer {SECRET}", "Signature": SECRET, "Cookie": SECRET}
-<<<<<<< HEAD
-        client.get(f"/task/{SECRET}?token={SECRET}", headers=sent)
-=======
         client.get(f"/find/{SECRET}?token={SECRET}", headers=sent)
->>>>>>> stability
         client.get("/fail", headers=sent)
         assert len(spans.get_finished_spans()) >= 4
         assert not [one for one in spans.get_finished_spans() if SECRET in one.to_json()]
