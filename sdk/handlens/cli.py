@@ -1,4 +1,4 @@
-"""The command line: ``handlens {sync,install,rollback,search,feedback,status,outbox,erase,reindex,bench}``.
+"""The command line: ``handlens {sync,install,rollback,search,feedback,status,outbox,erase,reindex,bench,partner}``.
 
 Answers go to standard output, everything else to standard error. Exit code 0 means done, 1 that handlens could not do
 it (one line says why and what to do), 2 that the command was not understood.
@@ -21,6 +21,7 @@ from handlens.console import ErrorGroup
 from handlens.drawing import tell_decision, write_decisions
 from handlens.errors import BoxError, DecodeError, FeedbackError, StoreError, SyncError
 from handlens.options import INDEX_KINDS, RUNTIMES, Options
+from handlens.partner.console import partner
 from handlens.wire.event import CONSENTS
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def _lens_options(command: Command) -> Command:
 @click.version_option(__version__, prog_name="handlens")
 def main() -> None:
     """Visual search that fits in the hand: photo in, blended results out, with no network."""
+
+
+main.add_command(partner)
 
 
 @main.command()

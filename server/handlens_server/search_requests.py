@@ -117,13 +117,24 @@ def read_seen(request: SearchRequest, spec: ModelSpec, taxonomy: Taxonomy) -> tu
     """
     if not request.objects:
         raise SearchRefusedError("nothing-to-search", "give `objects` with an embedding each, or a photo (multipart)")
-    if request.space != spec.space:
-        raise SearchRefusedError(
-            "embedding-space-unknown",
-            f"space is {request.space[:80]!r}, this server searches {spec.space!r}: sync the device, or send the photo",
-        )
+    _check_space(request, spec.space)
     seen = [_seen(fields, spec, taxonomy) for fields in request.objects]
     return tuple(replace(one, region=replace(one.region, is_main=at == 0)) for at, one in enumerate(seen))
+
+
+def check_embeddings(request: SearchRequest, space: str, dim: int) -> None:
+    """Refuse embeddings that `read_seen` refuses, where there is no model: raises as it does."""
+    _check_space(request, space)
+    for fields in request.objects:
+        _vector(fields, space, dim)
+
+
+def _check_space(request: SearchRequest, space: str) -> None:
+    if request.space != space:
+        raise SearchRefusedError(
+            "embedding-space-unknown",
+            f"space is {request.space[:80]!r}, this server searches {space!r}: sync the device, or send the photo",
+        )
 
 
 def _seen(fields: Fields, spec: ModelSpec, taxonomy: Taxonomy) -> Seen:
@@ -135,7 +146,7 @@ def _seen(fields: Fields, spec: ModelSpec, taxonomy: Taxonomy) -> Seen:
     if found_by not in _FOUND_BY:
         raise fields.wrong("found_by", f"one of {', '.join(_FOUND_BY)}")
     region = Region(box or WHOLE, found_by, label, _fraction(fields, "score", 1.0))
-    return Seen(region, _vector(fields, spec), _label_scores(fields, spec, taxonomy), _colours(fields))
+    return Seen(region, _vector(fields, spec.space, spec.dim), _label_scores(fields, spec, taxonomy), _colours(fields))
 
 
 def _colours(fields: Fields) -> tuple[Colour, ...]:
@@ -146,12 +157,12 @@ def _colours(fields: Fields) -> tuple[Colour, ...]:
     return tuple(Colour.from_fields(entry) for entry in entries)
 
 
-def _vector(fields: Fields, spec: ModelSpec) -> NDArray[np.float32]:
+def _vector(fields: Fields, space: str, dim: int) -> NDArray[np.float32]:
     """The embedding: the base64 of its int8 code, or a list of numbers."""
     value = fields.values.get("embedding")
     vector = _from_code(fields, value) if isinstance(value, str) else _from_list(fields, value)
-    if vector.shape != (spec.dim,):
-        raise _unusable(fields, f"it has {vector.size} components, {spec.space!r} has {spec.dim}")
+    if vector.shape != (dim,):
+        raise _unusable(fields, f"it has {vector.size} components, {space!r} has {dim}")
     if not np.isfinite(vector).all() or not 0.0 < float(vector @ vector) < math.inf:
         raise _unusable(fields, "it is zero or not finite: it has no direction")
     return vector

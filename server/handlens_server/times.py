@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 from handlens.errors import HandlensError
 
-__all__ = ["Clock", "TimeTextError", "day_of", "parse_time", "text_of", "utc_now"]
+__all__ = ["Clock", "TimeTextError", "day_of", "exact_text_of", "parse_time", "text_of", "utc_now"]
 
 Clock = Callable[[], datetime]
 
@@ -24,6 +24,11 @@ def utc_now() -> datetime:
 def text_of(time: datetime) -> str:
     """A time such as ``2026-01-01T10:00:00Z``."""
     return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def exact_text_of(time: datetime) -> str:
+    """A time to the microsecond, such as ``2026-01-01T10:00:00.000000Z``, where the order within a second counts."""
+    return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def day_of(time: datetime) -> str:

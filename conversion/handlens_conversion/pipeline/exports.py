@@ -141,7 +141,7 @@ def _mapped(frame: DataFrame, read: Callable[..., Any]) -> DataFrame:
 
 def _files_at(spark: SparkSession, path: str) -> Iterator[ExportFile]:
     jvm, context = spark._jvm, spark.sparkContext
-    assert jvm is not None
+    assert jvm is not None  # nosec B101  # for the type checker alone
     try:
         where = jvm.org.apache.hadoop.fs.Path(path)
         system = where.getFileSystem(context._jsc.hadoopConfiguration())

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
+import pickle  # nosec B403  # for its error; nothing is unpickled
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

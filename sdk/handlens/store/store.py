@@ -160,7 +160,7 @@ class Store:
         return self._slots("slots")
 
     def _slots(self, table: str) -> tuple[Slot, ...]:
-        rows = self._fetch(f"SELECT slot, file, sha256, meta FROM {table} ORDER BY slot")
+        rows = self._fetch(f"SELECT slot, file, sha256, meta FROM {table} ORDER BY slot")  # nosec B608  # names of our own
         return tuple(Slot(name, file, sha256, self._load(meta)) for name, file, sha256, meta in rows)
 
     def generation(self) -> int:
@@ -255,7 +255,7 @@ class Store:
         rows: list[Any] = []
         for start in range(0, len(item_ids), _KEYS_A_QUERY):
             part = item_ids[start : start + _KEYS_A_QUERY]
-            query = f"SELECT item_id, min(item_key) FROM items WHERE item_id IN ({marks(part)}) AND {where}"
+            query = f"SELECT item_id, min(item_key) FROM items WHERE item_id IN ({marks(part)}) AND {where}"  # nosec B608  # names of our own
             rows += self._fetch(f"{query} GROUP BY item_id", [*part, *values])
         with self._reading:
             items = self._items_by_key([key for _, key in rows])
@@ -278,7 +278,7 @@ class Store:
     def stats(self) -> StoreStats:
         """Sizes for `handlens status`."""
         tables = ("packs", "items", "vectors", "thumbnails")
-        counts = [int(self._fetch(f"SELECT count(*) FROM {table}")[0][0]) for table in tables]
+        counts = [int(self._fetch(f"SELECT count(*) FROM {table}")[0][0]) for table in tables]  # nosec B608  # names of our own
         files = (self._path, self._path.with_name(f"{FILE_NAME}-wal"))
         return StoreStats(sum(file.stat().st_size for file in files if file.exists()), *counts)
 

@@ -87,7 +87,7 @@ class _Search:
         rarity = math.log((rows - matching + 0.5) / (matching + 0.5))
         rarity = rarity if rarity > 0 else _LEAST_RARITY
         for key, kind, item_id, sizes, rank in self._fetch(
-            f"SELECT texts.rowid, items.kind, items.item_id, texts_docsize.sz, bm25(texts, {_WEIGHTS}) FROM texts "
+            f"SELECT texts.rowid, items.kind, items.item_id, texts_docsize.sz, bm25(texts, {_WEIGHTS}) FROM texts "  # nosec B608  # names of our own
             "JOIN items ON items.item_key = texts.rowid JOIN texts_docsize ON texts_docsize.id = texts.rowid "
             f"WHERE texts MATCH ? AND {self._where} {among}",
             [phrase, *self._values, *map(json.dumps, keys)],
@@ -99,7 +99,7 @@ class _Search:
 
     def _newest(self, match: str, most: int) -> list[int]:
         rows = self._fetch(
-            "SELECT texts.rowid FROM texts JOIN items ON items.item_key = texts.rowid "
+            "SELECT texts.rowid FROM texts JOIN items ON items.item_key = texts.rowid "  # nosec B608  # names of our own
             f"WHERE texts MATCH ? AND {self._where} ORDER BY texts.rowid DESC LIMIT ?",
             [match, *self._values, most],
         )

@@ -39,13 +39,13 @@ class Writer:
         """From here on this transaction makes a new release: what is there now becomes the former release."""
         self.forget()
         for table in ("packs", "documents", "slots"):
-            self._db.execute(f"INSERT INTO former_{table} SELECT * FROM {table}")
+            self._db.execute(f"INSERT INTO former_{table} SELECT * FROM {table}")  # nosec B608  # names of our own
         self._is_remembering = True
 
     def forget(self) -> None:
         """Drop the former release."""
         for table in ("undo", "former_packs", "former_documents", "former_slots"):
-            self._db.execute(f"DELETE FROM {table}")
+            self._db.execute(f"DELETE FROM {table}")  # nosec B608  # names of our own
 
     def go_back(self) -> int:
         """Bring the former release back: its packs that are still held, its documents and its slots.
@@ -66,8 +66,8 @@ class Writer:
         for state in former.values():
             self._undo(state)
         for table in ("documents", "slots"):
-            self._db.execute(f"DELETE FROM {table}")
-            self._db.execute(f"INSERT INTO {table} SELECT * FROM former_{table}")
+            self._db.execute(f"DELETE FROM {table}")  # nosec B608  # names of our own
+            self._db.execute(f"INSERT INTO {table} SELECT * FROM former_{table}")  # nosec B608  # names of our own
         self.forget()
         self._count("texts")
         self._next_generation()
@@ -94,7 +94,7 @@ class Writer:
         held = self._states("packs").get(header.pack)
         self._require_state(header, held)
         self._db.execute(
-            f"INSERT INTO packs ({_STATE}) VALUES (?, ?, ?, ?, ?, 0, 0, ?) ON CONFLICT DO NOTHING",
+            f"INSERT INTO packs ({_STATE}) VALUES (?, ?, ?, ?, ?, 0, 0, ?) ON CONFLICT DO NOTHING",  # nosec B608  # names of our own
             (header.pack, header.sequence, header.as_of, header.space, header.dim, NO_ROWS),
         )
         table = RowTable(self._db, header.pack, header.dim, held, keep=self._keeper(header.pack), pace=pace)
@@ -134,7 +134,7 @@ class Writer:
         self._db.execute("DELETE FROM texts WHERE rowid IN (SELECT item_key FROM items WHERE pack = ?)", (pack,))
         self._db.execute("DELETE FROM items WHERE pack = ?", (pack,))  # vectors and thumbnails follow
         for table in ("packs", "former_packs", "undo"):
-            self._db.execute(f"DELETE FROM {table} WHERE pack = ?", (pack,))
+            self._db.execute(f"DELETE FROM {table} WHERE pack = ?", (pack,))  # nosec B608  # names of our own
         self._next_generation()
 
     def set_document(self, name: str, text: str) -> None:
@@ -205,7 +205,7 @@ class Writer:
         self._db.execute(f"INSERT OR REPLACE INTO packs ({_STATE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(state))
 
     def _states(self, table: str) -> dict[str, PackState]:
-        return {row[0]: PackState(*row) for row in self._db.execute(f"SELECT {_STATE} FROM {table}")}
+        return {row[0]: PackState(*row) for row in self._db.execute(f"SELECT {_STATE} FROM {table}")}  # nosec B608  # names of our own
 
     def _require_state(self, header: PackHeader, held: PackState | None) -> None:
         if header.kind == "base":

@@ -34,7 +34,7 @@ from handlens_server.partner.guard import Caller
 from handlens_server.partner.incoming import decoded_base64
 from handlens_server.partner.own_items import feed_name, full_id, item_values, own_id
 from handlens_server.partner.tables import BatchRow, OwnItemRow
-from handlens_server.times import text_of
+from handlens_server.times import exact_text_of
 
 if TYPE_CHECKING:
     from handlens_server.embedding import PictureEmbedder
@@ -137,7 +137,7 @@ class _Finish:
                 mode=self.who.mode,
                 batch_id=self.batch_id,
                 digest=self.digest,
-                received_at=text_of(self.now),
+                received_at=exact_text_of(self.now),
                 answer=json.dumps(self.answer),
             )
         )
@@ -161,7 +161,7 @@ class _Finish:
         return {
             "batch_id": self.batch_id,
             "status": "applied",
-            "received_at": text_of(self.now),
+            "received_at": exact_text_of(self.now),
             "digest": f"sha-256:{self.digest}",
             "counts": {name: counts[name] for name in _OUTCOMES},
             "rows": rows,

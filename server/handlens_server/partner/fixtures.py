@@ -4,7 +4,8 @@ Rules:
 
 1. A search finds an orange in the middle of any picture, and a plate around it. `kinds`, `max_results`, `locale`, a box
    and the caller's profile act as they do for live keys; `refine` with the word ``nothing`` finds objects, no results.
-2. A picture must be one, or it is refused as a live one is; what it shows does not matter.
+2. A picture must be one, and embeddings must be of the shipped embedder's space and length, or they are refused as live
+   ones are; what they show does not matter.
 3. With `deadline_ms` below `LATE_MS` the last source was late: the answer is degraded, and says so.
 4. An id of a fixture opens that item (`fixture_item`), with a test key only.
 """
@@ -57,11 +58,14 @@ def fixture_result(request: SearchRequest, picture: bytes | None) -> SearchResul
     """The answer to a test key's search.
 
     Raises:
-        ImageError: the picture is none.
+        ImageError: the picture is none. SearchRefusedError: the embeddings are of another space, or unusable.
     """
     from handlens.results import LeftOut, SearchResult
     from handlens.vision.image import read_size
+    from handlens_server.search_requests import check_embeddings
 
+    if picture is None:
+        check_embeddings(request, _values()["space"], _values()["dim"])
     size = request.image_size if picture is None else read_size(picture)
     is_late = request.deadline_ms is not None and request.deadline_ms < LATE_MS
     late = LeftOut("curated", f"the deadline of {request.deadline_ms or 0:g} ms was over", is_late=True)
