@@ -187,12 +187,14 @@ def test_a_body_without_an_end_is_refused_when_it_is_too_long(server: Server) ->
         )
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         try:
-            for _ in range(200):
+            # What the server may read (its limit, then a whole photo read away) and what the kernel holds on both sides
+            # come to less than 30 MB, whatever the machine.
+            for _ in range(2000):
                 connection.sendall(chunk)
         except OSError:
             pass  # the server hung up while we were sending, as it should
         else:
-            pytest.fail("the server read 13 MB")
+            pytest.fail("the server read 130 MB")
     assert server.call("GET", "/healthz").status == 200
 
 
