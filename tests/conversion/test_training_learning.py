@@ -125,6 +125,16 @@ def test_an_object_of_many_cells_weighs_as_much_as_one_of_a_single_cell(tmp_path
     assert np.corrcoef(logits[0].ravel(), logits[1].ravel())[0, 1] > 0.999
 
 
+def test_few_objects_move_the_weights_less_than_many(tmp_path: Path) -> None:
+    def size(prior: float) -> float:
+        options = TrainingOptions(epochs=30, batch=100_000, rate=0.05, prior=prior)
+        rows = learn(cells(), ("a", "b"), scale=SCALE, options=options, state=tmp_path / f"{prior}", key="k", threads=1)
+        return float(np.square(rows.weights).sum())
+
+    # To an object, a prior ten times as strong is one beside a tenth of the objects.
+    assert size(0) > size(100) > size(1000)
+
+
 def test_the_loss_is_small_where_the_score_is_right_and_forgiving_near_a_middle() -> None:
     logits, targets = torch.tensor([4.0, -4.0, 4.0, -4.0]), torch.tensor([1.0, 0.0, 0.0, 1.0])
     right, also_right, false_alarm, missed = focal_loss(logits, targets).tolist()

@@ -1,8 +1,9 @@
 """Features and targets -> rows of new labels: the only place that uses torch.
 
 The loss is CenterNet's focal loss (Zhou, Wang and Krähenbühl, "Objects as Points", 2019, after Lin et al., "Focal Loss
-for Dense Object Detection", 2017). The labels' rows do not depend on each other, so how often a label occurs weighs on
-no other label.
+for Dense Object Detection", 2017), with a normal prior for the weights of centred and scaled features: what a few
+objects happen to share is not learned, and many objects outweigh it. The labels' rows do not depend on each other, so
+how often a label occurs weighs on no other label.
 
 Rules:
 
@@ -155,6 +156,8 @@ def _epoch(
 
     order = np.random.default_rng([options.seed, epoch]).permutation(len(cells.features))
     starts = range(0, len(order), options.batch)
+    # Losses are means of an object, so the prior of all objects is shared among them.
+    prior = torch.from_numpy((0.5 * options.prior / objects).astype(np.float32))
     # One object weighs the same in whichever batch it falls.
     shares = torch.from_numpy(len(starts) / objects.astype(np.float32))
     total = 0.0
@@ -164,7 +167,7 @@ def _epoch(
         targets = torch.from_numpy(cells.targets[rows].astype(np.float32) / CERTAIN)
         logits = torch.from_numpy(real) @ model.weights.T + model.bias
         losses = (focal_loss(logits, targets) * torch.from_numpy(cells.weights[rows])).sum(dim=0) * shares
-        loss = losses.mean()
+        loss = (losses + prior * model.weights.square().sum(dim=1)).mean()
         for group in model.optimizer.param_groups:
             group["lr"] = options.rate * 0.5 * (1 + math.cos(math.pi * step / (options.epochs * len(starts))))
         model.optimizer.zero_grad()
