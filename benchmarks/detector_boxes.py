@@ -95,10 +95,10 @@ def main():
     for scene in arguments.scenes:
         with tempfile.TemporaryDirectory() as folder:
             lesson = lesson_of(scene, arguments.data, Path(folder))
-            for noise in arguments.noises:
-                figures["scenes"].setdefault(scene, {})[noise] = compared(arguments, lesson, noise)
-                if out:
-                    write_json(out, figures)
+            for noise, part in compared(arguments, lesson).items():
+                figures["scenes"].setdefault(scene, {})[noise] = part
+            if out:
+                write_json(out, figures)
     figures["machine"] = machine()
     figures["targets"] = targets(figures)
     for one in figures["targets"]:
@@ -108,32 +108,41 @@ def main():
     return 0 if all(one["met"] for one in figures["targets"]) else 1
 
 
-def compared(arguments, lesson, noise):
-    runs, found = [], {kind: [] for kind in KINDS}
+def compared(arguments, lesson):
+    """Figures by noise model. The true boxes' are the same for all of them."""
+    runs, found = defaultdict(list), defaultdict(list)
     for seed in arguments.seeds:
-        sides = drawn_sides(arguments, lesson, noise, seed)
-        run = {"seed": seed, "boxes": {kind: sum(len(one.labels) for one in sides[kind]) for kind in sides}}
-        for kind, cells in cells_of(arguments, lesson, sides, seed).items():
+        for name, cells in cells_of(arguments, lesson, sides_of(arguments, lesson, seed), seed).items():
             scored = [
                 photo
                 for learned, asked in lesson.turns
                 for photo in taught(arguments, lesson, join([cells[at] for at in learned]), asked, seed)
             ]
-            found[kind].append(Matches(scored, lesson.labels))
             precision = average_precision(scored, labels=lesson.labels)
-            run[kind] = {figure: round(getattr(precision, figure), 4) for figure in FIGURES}
-        print(noise, run, flush=True)
-        runs.append(run)
+            found[name].append(Matches(scored, lesson.labels))
+            runs[name].append({figure: round(getattr(precision, figure), 4) for figure in FIGURES})
+            print(seed, *name, runs[name][-1], flush=True)
+    return {noise: summary(arguments, lesson, noise, runs, found) for noise in arguments.noises}
+
+
+def summary(arguments, lesson, noise, runs, found):
+    runs, found = ({kind: part[named(noise, kind)] for kind in KINDS} for part in (runs, found))
     return {
         "labels": lesson.labels,
         "photos": {"learned": len(lesson.train), "measured": sum(len(asked) for _, asked in lesson.turns)},
         "boxes_an_object": arguments.boxes,
+        "seeds": arguments.seeds,
         "runs": runs,
         "means": {
-            kind: {figure: spread_of([run[kind][figure] for run in runs]) for figure in FIGURES} for kind in KINDS
+            kind: {figure: spread_of([run[figure] for run in part]) for figure in FIGURES}
+            for kind, part in runs.items()
         },
         **{figure: gaps(found, figure, arguments.draws) for figure in FIGURES},
     }
+
+
+def named(noise, kind):
+    return (kind,) if kind == "true" else (noise, kind)
 
 
 def spread_of(values):
@@ -216,18 +225,17 @@ def boxed(row, data, labels):
     return BoxedPhoto(data / row["image"], size, edges.clip(0, 1), tuple(box[4] for box in kept), NOWHERE)
 
 
-def drawn_sides(arguments, lesson, noise, seed):
-    """The train photos with each kind of boxes."""
-    drawn = simulated(lesson.truth, noise, seed, arguments.boxes)
-    raw = {photo: [(one.box, one.words) for one in boxes if one.words] for photo, boxes in drawn.items()}
-    made = consensus(drawn)
-    return {
-        "raw": [with_boxes(photo, raw.get(lesson.names[photo.path], []), lesson.labels) for photo in lesson.train],
-        "consensus": [
-            with_boxes(photo, made.get(lesson.names[photo.path], []), lesson.labels) for photo in lesson.train
-        ],
-        "true": lesson.train,
-    }
+def sides_of(arguments, lesson, seed):
+    """The photos to learn from with each kind of boxes."""
+    sides = {named("", "true"): lesson.train}
+    for noise in arguments.noises:
+        drawn = simulated(lesson.truth, noise, seed, arguments.boxes)
+        raw = {photo: [(one.box, one.words) for one in boxes if one.words] for photo, boxes in drawn.items()}
+        for kind, made in (("raw", raw), ("consensus", consensus(drawn))):
+            sides[named(noise, kind)] = [
+                with_boxes(photo, made.get(lesson.names[photo.path], []), lesson.labels) for photo in lesson.train
+            ]
+    return sides
 
 
 def with_boxes(photo, named, labels):
@@ -268,24 +276,26 @@ def consensus(drawn):
 
 
 def cells_of(arguments, lesson, sides, seed):
-    """The cells of each photo by kind, from one reading of the same views."""
+    """The cells of each photo by kind of boxes, from one reading of the same views."""
     base = open_base(lesson.folder)
-    reader = FeatureReader(Head.open(base.data), base.spec)
+    reader = FeatureReader(Head.open(base.data), base.spec, threads=1)
     options = TrainingOptions(seed=seed, views=arguments.views)
-    parts = {kind: [[] for _ in lesson.train] for kind in KINDS}
+    parts = {name: [] for name in sides}
     for number, photo in enumerate(lesson.train):
         key = hashlib.sha256(photo.path.read_bytes()).hexdigest()
         views = make_views(load_photo(photo.path), photo, options, key=key, side=320, resample=base.spec.input.resample)
+        found = {name: [] for name in sides}
         for turn, view in enumerate(views):
             features, heat = reader.features(view.pixels)
-            for kind in KINDS:
-                of = sides[kind][number]
-                seen = view.cut.of(of)
-                codes = [lesson.labels.index(of.labels[at]) for at in seen.kept]
+            for name, photos in sides.items():
+                seen = view.cut.of(photos[number])
+                codes = [lesson.labels.index(photos[number].labels[at]) for at in seen.kept]
                 targets = heat_targets(seen.boxes, codes, labels=len(lesson.labels), side=len(heat))
                 random = np.random.default_rng([seed, number, turn])
-                parts[kind][number].append(choose(features, heat, targets, seen.ignored, random=random))
-    return {kind: [join(views) for views in photos] for kind, photos in parts.items()}
+                found[name].append(choose(features, heat, targets, seen.ignored, random=random))
+        for name, cells in found.items():
+            parts[name].append(join(cells))
+    return parts
 
 
 def taught(arguments, lesson, cells, asked, seed):
@@ -297,11 +307,12 @@ def taught(arguments, lesson, cells, asked, seed):
     options = TrainingOptions(seed=seed, views=arguments.views, epochs=arguments.epochs, batch=batch)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = learn(cells, lesson.labels, scale=head.scale, options=options, state=folder / "state.pt", key="")
+        given = {"scale": head.scale, "options": options, "state": folder / "state.pt", "key": "", "threads": 1}
+        rows = learn(cells, lesson.labels, **given)
         network = head.with_rows(rows)
         (folder / "model.tflite").write_bytes(network)
         write_json(folder / "model.json", describe(base, network, rows.labels, {}))
-        return measure(Detector.open(folder), asked, lesson.labels)
+        return measure(Detector.open(folder, threads=1), asked, lesson.labels)
 
 
 def targets(figures):
