@@ -146,7 +146,8 @@ def named(noise, kind):
 
 
 def spread_of(values):
-    return {"mean": round(float(np.mean(values)), 4), "deviation": round(float(np.std(values, ddof=1)), 4)}
+    deviation = round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else None
+    return {"mean": round(float(np.mean(values)), 4), "deviation": deviation}
 
 
 def gaps(found, figure, draws):
