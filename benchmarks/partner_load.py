@@ -32,6 +32,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
+from sqlalchemy import text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "server"))
@@ -69,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--warm-seconds", type=float, default=15.0)
     parser.add_argument("--capacity-seconds", type=float, default=15.0)
     parser.add_argument("--steady-seconds", type=float, default=60.0)
     parser.add_argument("--overload-seconds", type=float, default=20.0)
@@ -110,9 +112,8 @@ def measured(arguments: argparse.Namespace, database_url: str) -> dict[str, Any]
         plain, soon, short = (
             [lens(path, deadline) for path in paths] for deadline in (None, arguments.overload_deadline, DEADLINE)
         )
-        open_loop(
-            lambda: Sender(server.url, token), plain, rate=10, seconds=5
-        )  # models and indexes of both workers open
+        # Both workers have opened models and indexes after this.
+        open_loop(lambda: Sender(server.url, token), plain, rate=10, seconds=arguments.warm_seconds)
         run_all(arguments, server, token, plain, soon, short, figures)
     return figures
 
@@ -263,6 +264,7 @@ def prepared(arguments: argparse.Namespace, database_url: str) -> tuple[Config, 
     profile = {"format": 1, "name": "Load", "limits": limits, "quotas": {"requests_per_day": 10_000_000_000}}
     now = datetime.now(timezone.utc)
     with open_database(config, create=True) as database, database.session() as session:
+        session.execute(text("ANALYZE"))  # PostgreSQL would do so itself, within a minute of a large import
         try:
             find_partner(session, PARTNER)
         except PartnerSetupError:

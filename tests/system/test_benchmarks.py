@@ -54,7 +54,7 @@ def test_the_blend_is_measured(tmp_path: Path, demo_device: Path) -> None:
 
 
 def test_the_partner_endpoint_is_measured_under_load(tmp_path: Path) -> None:
-    seconds = [f"--{name}-seconds=1" for name in ("capacity", "steady", "overload", "deadline")]
+    seconds = [f"--{name}-seconds=1" for name in ("warm", "capacity", "steady", "overload", "deadline")]
     figures = run(tmp_path, "partner_load.py", "--data-dir", tmp_path / "data", "--items", 300, "--photos", 2, *seconds)
     assert figures["capacity"]["answered_a_second"] > 0
     assert figures["overload"]["refused_without_retry_after"] == 0
