@@ -9,6 +9,7 @@ Exit code 1: an answer broke the contract, an operation was not reached, or fewe
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import subprocess
@@ -37,9 +38,9 @@ positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 42
 negative_data_rejection.expected-statuses = ["4xx"]
 missing_required_header.expected-statuses = ["4xx"]
 
-[auth.openapi.clientBasic]
-username = "{key_id}"
-password = "{secret}"
+[[operations]]
+include-path = "/partner/v1/oauth/token"
+headers = {{ Authorization = "Basic {basic}" }}
 
 [[operations]]
 exclude-path = "/partner/v1/oauth/token"
@@ -100,7 +101,8 @@ def _settings(server: PartnerServer, address: str) -> str:
     line = Line(address)
     token = TokenBook(line, Key(server.key.key_id, server.key.secret)).token()
     line.close()
-    return _SETTINGS.format(key_id=server.key.key_id, secret=server.key.secret, token=token)
+    basic = base64.b64encode(f"{server.key.key_id}:{server.key.secret}".encode()).decode()
+    return _SETTINGS.format(basic=basic, token=token)
 
 
 def _fuzz(asked: Any, folder: Path, address: str) -> int:

@@ -169,9 +169,9 @@ def merged(path: Path | None, index: str, measured: dict[str, Any], items: int) 
     return {"items": items, "indexes": indexes}
 
 
-def prepare(folder: Path, synthetic: Synthetic, space: str) -> Config:
+def prepare(folder: Path, synthetic: Synthetic, space: str, database_url: str = "") -> Config:
     """A backend with the catalogue and a release."""
-    config = Config(data_dir=folder / "server")
+    config = Config(data_dir=folder / "server", database_url=database_url)
     note = folder / f"made-{synthetic.count}-{synthetic.seed}"
     if note.exists():
         return config

@@ -61,7 +61,8 @@ def request_clock() -> Stopwatch:
     if clock is None:
         arrived = arrived_at(request.environ)
         clock = g.clock = Stopwatch(begun=arrived)
-        clock.add("queue", arrived, float(g.get("started", arrived)))
+        # Where the server does not tell when a request came, that was noted a little after it was begun.
+        clock.add("queue", arrived, max(arrived, float(g.get("started", arrived))))
     return clock
 
 

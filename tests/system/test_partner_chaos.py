@@ -166,6 +166,7 @@ class Load:
         for one in self._coming:
             one.result(PATIENCE + 60)
         self._pool.shutdown()
+        print("answers by status:", dict(sorted(self.seen.items())))  # what of the error budget it cost
         assert set(self.seen) <= HONEST, self.seen
         assert not self.wrong, self.wrong[:3]
         assert self.seen[200] > 20, self.seen

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from support.backend import Backend
 from support.partner import join, key_of, token_of
 from support.paths import QUERIES
+from support.searching import SPACE
 
 from handlens_server.app import create_app
 from handlens_server.database import Database
@@ -22,6 +23,7 @@ from handlens_server.partner.partners import set_disabled
 from handlens_server.partner.tables import FeedbackRow
 
 Call = Callable[..., Any]
+SEEN = base64.b64encode(bytes([90]) * 128).decode()
 PHOTO = base64.b64encode((QUERIES / "images" / "taj-mahal.jpg").read_bytes()).decode()
 NOW = datetime.now(timezone.utc)
 
@@ -85,7 +87,7 @@ class TestFixtures:
     def test_a_test_key_finds_the_same_whatever_it_shows_and_whenever(self, call: Call) -> None:
         answers = [
             call("POST", "/lens", who="acme test", json={**one, "locale": "en"}).json
-            for one in ({"photo": PHOTO}, {"photo": PHOTO}, {"space": "any", "objects": [{"embedding": "AAAA"}]})
+            for one in ({"photo": PHOTO}, {"photo": PHOTO}, {"space": SPACE, "objects": [{"embedding": SEEN}]})
         ]
         assert answers[0]["tags"] == answers[1]["tags"] == answers[2]["tags"]
         assert [tag["object"] for tag in answers[0]["tags"]] == ["orange", "plate"]
