@@ -16,7 +16,7 @@ from handlens.feedback import Deed, feedback_events
 from handlens.geometry import Box
 from handlens.results import SearchResult
 from handlens.wire.event import Event
-from handlens_conversion.boxes.drawn import DrawnBox, EventRules, event_record, read_event, read_line
+from handlens_conversion.boxes.drawn import DrawnBox, EventRules, event_record, read_edges, read_event, read_line
 from handlens_conversion.boxes.reasons import Reject, RejectReason
 
 EVENT: dict[str, Any] = {
@@ -104,6 +104,8 @@ def test_a_bad_box_is_rejected_for_what_is_wrong_with_it(box: object, expected: 
         ({"at": "yesterday"}, "bad-time"),
         ({"at": "2026-02-31T10:00:00Z"}, "bad-time"),
         ({"at": "2026-01-01T10:00:00"}, "bad-time"),
+        ({"at": "2026-01-01T10:00:60Z"}, "bad-time"),
+        ({"at": "2026-01-01T24:00:00Z"}, "bad-time"),
         ({"at": 1767261600}, "bad-time"),
         ({"received_at": "soon"}, "bad-time"),
         ({"at": "2026-01-03T10:00:00Z"}, "future-time"),
@@ -120,6 +122,11 @@ def test_a_bad_field_is_rejected_for_what_is_wrong_with_it(changes: dict[str, An
 
 def test_a_time_after_the_end_of_the_export_is_in_the_future_whatever_the_server_wrote() -> None:
     assert reason({}, EventRules(latest=1767261600.0 - 90_000)) == "future-time"
+
+
+def test_a_time_is_read_to_the_microsecond() -> None:
+    at = read_box({**EVENT, "at": "2026-01-01T10:01:07.250001+00:00"}).at
+    assert at == datetime(2026, 1, 1, 10, 1, 7, 250_001, tzinfo=timezone.utc).timestamp()
 
 
 def test_an_edge_that_slipped_over_the_photo_s_border_is_clipped() -> None:
@@ -189,3 +196,14 @@ def test_what_is_written_as_an_event_is_read_as_the_same_box(
 )
 def test_no_row_raises(changes: dict[str, Any]) -> None:
     assert isinstance(read_event({**EVENT, **changes}), (DrawnBox, Reject))
+
+
+@given(
+    st.lists(st.sampled_from([-0.0, 0.0, 1.0, 1e-9, -0.01, 1.01, math.nan, math.inf]) | _EDGE, min_size=4, max_size=4)
+)
+def test_edges_of_json_and_of_any_other_sequence_are_judged_alike(edges: list[float]) -> None:
+    listed, others = read_edges(edges), read_edges(tuple(edges))
+    if isinstance(listed, Reject) or isinstance(others, Reject):
+        assert getattr(listed, "reason", None) == getattr(others, "reason", None)
+    else:
+        assert list(map(repr, listed)) == list(map(repr, others))  # 0.0 is not -0.0

@@ -65,10 +65,15 @@ def test_a_row_costs_its_weights_and_little_else(head: Head) -> None:
 
 
 def test_rows_can_be_taken_away_again(head: Head, image: Any) -> None:
-    again = Head.open(head.with_rows(ROWS)).first_rows(80)
+    again = Head.open(head.with_rows(ROWS)).only_rows(range(80))
     assert again.rows == 80
     outputs = run(again.with_rows(ROWS), image)
     assert np.array_equal(outputs[0], run(head.with_rows(ROWS), image)[0])
+
+
+def test_any_rows_can_be_kept(head: Head, image: Any) -> None:
+    kept = [3, 70, 5]
+    assert np.array_equal(run(head.only_rows(kept).data, image)[0], run(FILE, image)[0][:, :, kept])
 
 
 def test_the_features_are_those_that_the_heat_map_is_made_of(head: Head, image: Any) -> None:

@@ -25,7 +25,7 @@ def cells() -> Cells:
     random = np.random.default_rng(5)
     features = random.integers(-128, 127, (4000, 8)).astype(np.int8)
     targets = np.where(features[:, :2] > 90, 255, 0).astype(np.uint8)
-    return Cells(features, targets, np.ones(4000, np.float32))
+    return Cells(features, targets, np.ones((4000, 2), np.float32))
 
 
 def taught(folder: Path, options: TrainingOptions = OPTIONS, **given: object) -> Rows:
@@ -104,6 +104,35 @@ def test_a_label_that_is_in_no_view_is_named(tmp_path: Path) -> None:
     seen.targets[:, 1] = 0
     with pytest.raises(TrainingDataError, match="no object of b is seen"):
         learn(seen, ("a", "b"), scale=SCALE, options=OPTIONS, state=tmp_path / "state.pt", key="k")
+
+
+def test_an_object_of_many_cells_weighs_as_much_as_one_of_a_single_cell(tmp_path: Path) -> None:
+    one = cells()
+    # Four copies of each certain cell, each a quarter of an object.
+    certain = (one.targets == 255).any(axis=1)
+    spread = Cells(
+        np.concatenate([one.features, *[one.features[certain]] * 3]),
+        np.concatenate([one.targets, *[one.targets[certain]] * 3]),
+        np.concatenate([np.where(certain[:, None], one.weights / 4, one.weights), *[one.weights[certain] / 4] * 3]),
+    )
+    options = TrainingOptions(epochs=200, batch=100_000, rate=0.05)
+    rows = [
+        learn(of, ("a", "b"), scale=SCALE, options=options, state=tmp_path / name, key="k", threads=1)
+        for name, of in (("one", one), ("spread", spread))
+    ]
+    real = SCALE[0] * (one.features.astype(np.float32) - SCALE[1])
+    logits = [real @ row.weights.T + row.bias for row in rows]
+    assert np.corrcoef(logits[0].ravel(), logits[1].ravel())[0, 1] > 0.999
+
+
+def test_few_objects_move_the_weights_less_than_many(tmp_path: Path) -> None:
+    def size(prior: float) -> float:
+        options = TrainingOptions(epochs=30, batch=100_000, rate=0.05, prior=prior)
+        rows = learn(cells(), ("a", "b"), scale=SCALE, options=options, state=tmp_path / f"{prior}", key="k", threads=1)
+        return float(np.square(rows.weights).sum())
+
+    # To an object, a prior ten times as strong is one beside a tenth of the objects.
+    assert size(0) > size(100) > size(1000)
 
 
 def test_the_loss_is_small_where_the_score_is_right_and_forgiving_near_a_middle() -> None:

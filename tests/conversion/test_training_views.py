@@ -9,8 +9,7 @@ import pytest
 
 from handlens.vision.image import Photo, load_photo
 from handlens_conversion.training.records import BoxedPhoto, TrainingOptions
-from handlens_conversion.training.targets import CERTAIN, heat_targets, inside
-from handlens_conversion.training.views import LEAST_SEEN, View, make_views
+from handlens_conversion.training.views import LEAST_SEEN, LEAST_SIDE, Seen, View, make_views
 
 NOTHING = np.zeros((0, 4))
 BOX = (0.3, 0.4, 0.5, 0.8)
@@ -33,25 +32,45 @@ def views(photo: Photo, of: BoxedPhoto, **options: object) -> list[View]:
     return list(make_views(photo, of, made, key="lamp", side=160, resample="quad"))
 
 
+def seen(photo: Photo, of: BoxedPhoto, **options: object) -> list[Seen]:
+    return [view.cut.of(of) for view in views(photo, of, **options)]
+
+
 def test_the_first_view_is_the_photo_as_a_device_sees_it(photo: Photo) -> None:
     first = views(photo, boxed(BOX))[0]
     assert np.array_equal(first.pixels, photo.pixels(size=(160, 160), resample="quad"))
-    assert first.boxes == pytest.approx(np.array([BOX]))
+    assert first.cut.of(boxed(BOX)).boxes == pytest.approx(np.array([BOX]))
 
 
 def test_every_box_lies_on_its_object(photo: Photo) -> None:
     for view in views(photo, boxed(BOX)):
-        for left, top, right, bottom in view.boxes * 160:
+        for left, top, right, bottom in view.cut.of(boxed(BOX)).boxes * 160:
             inner = view.pixels[round(top) + 2 : round(bottom) - 2, round(left) + 2 : round(right) - 2]
             assert inner.size == 0 or inner.min() > 150  # bright, whatever the light was changed to
 
 
 def test_a_box_that_is_hardly_seen_is_a_place_to_ignore(photo: Photo) -> None:
-    made = views(photo, boxed(BOX, (0.0, 0.0, 0.2, 0.2)), views=100)
-    assert any(len(view.ignored) for view in made)
+    made = seen(photo, boxed(BOX, (0.0, 0.0, 0.2, 0.2)), views=100)
+    assert any(len(one.ignored) for one in made)
     assert LEAST_SEEN > 0
-    assert all(len(view.boxes) == len(view.kept) for view in made)
-    assert any(view.kept == (1,) for view in made)
+    assert all(len(one.boxes) == len(one.kept) for one in made)
+    assert any(one.kept == (1,) for one in made)
+
+
+def test_a_box_that_is_too_small_to_be_made_out_is_a_place_to_ignore_until_a_cut_enlarges_it(photo: Photo) -> None:
+    side = 0.7 * LEAST_SIDE
+    made = seen(photo, boxed((0.5, 0.5, 0.5 + side, 0.5 + side)), views=100)
+    assert made[0].kept == ()
+    assert made[0].ignored == pytest.approx(np.array([[0.5, 0.5, 0.5 + side, 0.5 + side]]))
+    assert any(one.kept == (0,) for one in made)
+    assert all(len(one.boxes) + len(one.ignored) <= 1 for one in made)
+
+
+def test_other_boxes_of_a_photo_are_found_in_the_same_cuts(photo: Photo) -> None:
+    others = boxed((0.2, 0.3, 0.6, 0.9), BOX)
+    for view in views(photo, boxed(BOX)):
+        own, both = view.cut.of(boxed(BOX)), view.cut.of(others)
+        assert np.array_equal(own.boxes, both.boxes[[at == 1 for at in both.kept]])
 
 
 def test_the_same_seed_gives_the_same_views_and_another_seed_others(photo: Photo) -> None:
@@ -76,33 +95,3 @@ def test_labels_that_point_somewhere_are_not_mirrored() -> None:
 def test_photos_without_boxes_have_few_views(photo: Photo) -> None:
     assert len(views(photo, boxed(), background_views=3)) == 3
     assert len(views(photo, boxed(), views=2)) == 2
-
-
-def test_a_target_is_certain_at_the_box_s_middle_alone_and_falls_off_around_it() -> None:
-    targets = heat_targets(np.array([[0.25, 0.25, 0.75, 0.75]]), [1], labels=2, side=40)
-    assert targets[20, 20, 1] == CERTAIN
-    assert (targets == CERTAIN).sum() == 1
-    assert targets[20, 22, 1] > targets[20, 25, 1] > targets[20, 39, 1] == 0
-    assert not targets[:, :, 0].any()
-
-
-def test_a_wide_box_has_a_wide_target() -> None:
-    targets = heat_targets(np.array([[0.0, 0.4, 1.0, 0.6]]), [0], labels=1, side=40)[:, :, 0]
-    assert targets[20, 24] > targets[24, 20]
-
-
-def test_the_smallest_box_at_the_border_still_has_a_middle() -> None:
-    targets = heat_targets(np.array([[0.999, 0.999, 1.0, 1.0]]), [0], labels=1, side=40)
-    assert targets[39, 39, 0] == CERTAIN
-
-
-def test_where_boxes_meet_the_larger_value_stands() -> None:
-    boxes = np.array([[0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.6, 0.6]])
-    both = heat_targets(boxes, [0, 0], labels=1, side=40)
-    alone = [heat_targets(boxes[at : at + 1], [0], labels=1, side=40) for at in (0, 1)]
-    assert np.array_equal(both, np.maximum(*alone))
-
-
-def test_cells_inside_boxes_are_told() -> None:
-    assert inside(np.array([[0.0, 0.0, 0.5, 0.25]]), side=4).sum() == 6
-    assert not inside(NOTHING, side=4).any()

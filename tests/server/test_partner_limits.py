@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from limits.errors import StorageError
+from sqlalchemy import update
 from support.clock import Clock
 
 from handlens_server.config import Config
@@ -19,6 +20,7 @@ from handlens_server.partner.quotas import DAY, Quotas, forget_counts, used_on
 from handlens_server.partner.rate_fields import Limit, rate_fields
 from handlens_server.partner.rates import Rates
 from handlens_server.partner.refusals import QuotaExceededError, RateLimitedError
+from handlens_server.partner.stability_tables import PartnerCountRow
 
 MINUTE = Limit("minute", quota=5, window=60)
 
@@ -149,6 +151,15 @@ class TestADay:
             admitted = list(pool.map(lambda one: admitted_quota(one, limit, 4000), workers))
         assert sum(admitted) == 10_000
         assert used(database, clock) == {"searches": 10_000}
+
+    def test_the_largest_quota_of_a_profile_is_counted(self, database: Database, clock: Clock) -> None:
+        limit = Limit("searches", 10_000_000_000, DAY)
+        assert Quotas(database, clock).take("acme", limit).remaining == limit.quota - 1
+        with database.session() as session:
+            session.execute(update(PartnerCountRow).values(used=limit.quota - 1))
+        quotas = Quotas(database, clock)
+        assert quotas.take("acme", limit).remaining == 0
+        assert admitted_quota(quotas, limit, 2) == 0
 
     def test_a_killed_worker_loses_no_more_than_it_took_in_advance(self, database: Database, clock: Clock) -> None:
         limit = Limit("searches", 10_000, DAY)

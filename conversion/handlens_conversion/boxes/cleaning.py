@@ -75,6 +75,9 @@ def clean_photo(boxes: Sequence[DrawnBox], settings: CleaningSettings = _SETTING
         by_user[drawn.user].append(drawn)
     once: list[DrawnBox] = []
     for mine in by_user.values():
+        if len(mine) == 1 <= settings.per_user_photo:  # most users; neither rule can hold for one box
+            once.append(mine[0])
+            continue
         capped = keep_fewest(mine, settings.per_user_photo, RejectReason.OVER_USER_CAP)
         lasting = drop_repeats(capped.kept, settings)
         once.extend(lasting.kept)

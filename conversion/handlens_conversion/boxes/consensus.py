@@ -130,10 +130,11 @@ def _object(
     own = np.flatnonzero(assigned.owner == at)
     iou = _iou(crowd.edges, box)
     free = np.flatnonzero((assigned.owner < 0) & (iou > settings.about))
-    about = {listed[row].user for row in own.tolist()} | {listed[row].user for row in free.tolist()}
+    drawn = [listed[row] for row in own.tolist()]
+    about = {one.user for one in drawn} | {listed[row].user for row in free.tolist()}
     members = tuple(
-        Member(listed[row].event_id, listed[row].user, listed[row].words, round(float(iou[row]), 4), int(mode))
-        for row, mode in zip(own.tolist(), assigned.mode[own], strict=True)
+        Member(one.event_id, one.user, one.words, round(fit, 4), mode)
+        for one, fit, mode in zip(drawn, iou[own].tolist(), assigned.mode[own].tolist(), strict=True)
     )
     return ConsensusObject(
         listed[0].photo,
@@ -162,9 +163,10 @@ def _deviation(
 
 
 def _iou(edges: Floats, box: Floats) -> Floats:
-    shared = np.maximum(np.minimum(edges[:, 2:], box[2:]) - np.maximum(edges[:, :2], box[:2]), 0).prod(axis=1)
-    area = (edges[:, 2:] - edges[:, :2]).prod(axis=1)
-    return np.asarray(shared / (area + (box[2:] - box[:2]).prod() - shared))
+    common = np.maximum(np.minimum(edges[:, 2:], box[2:]) - np.maximum(edges[:, :2], box[:2]), 0)
+    own, other = edges[:, 2:] - edges[:, :2], box[2:] - box[:2]
+    shared = common[:, 0] * common[:, 1]
+    return np.asarray(shared / (own[:, 0] * own[:, 1] + other[0] * other[1] - shared))
 
 
 def _rounded(values: Floats) -> Edges:

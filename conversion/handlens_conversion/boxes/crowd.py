@@ -76,7 +76,9 @@ def sizes(edges: Floats) -> Floats:
 
 def squared_distances(first: Floats, second: Floats, spread: float) -> Floats:
     """Squared distances in deviations, (n, 4) and (m, 4) -> (n, m)."""
-    apart = (first[:, None] - second[None]) / (sizes(first)[:, None] + sizes(second)[None])
+    size = sizes(first)
+    other = size if second is first else sizes(second)
+    apart = (first[:, None] - second[None]) / (size[:, None] + other[None])
     return np.asarray(np.einsum("nmk,nmk->nm", apart, apart) * (4 / (spread * spread)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handlens_conversion.boxes.crowd import Crowd, Floats, Ints, mixed_words, sizes, squared_distances
 from handlens_conversion.boxes.modes import DrawingMode
@@ -93,8 +94,8 @@ def fit_objects(
             objects = _estimate(crowd, objects, assigned, ways, settings)
             continue
         more = None if has_split else _seeds_of_misfits(crowd, assigned, ways, settings)
-        if more is None:
-            break
+        if more is None:  # the same owners twice: nothing has moved since `assigned`
+            return (objects, assigned) if len(objects.boxes) else None
         has_split, objects = True, objects.beside(more)
     return (objects, _assign(crowd, objects, ways, settings)) if len(objects.boxes) else None
 
@@ -112,11 +113,13 @@ def _seeds(crowd: Crowd, ways: _Ways, settings: MixtureSettings, apart: float) -
     votes = crowd.trust if not crowd.has_repeats else crowd.trust / own.sum(axis=1)
     support = near @ votes
     is_near = near > 0
-    crowded = is_near.sum(axis=1) >= settings.seed_users
-    taken: list[int] = []
+    free = is_near.sum(axis=1) >= settings.seed_users
+    is_free, taken = free.tolist(), []
     for row in np.argsort(-support, kind="stable").tolist():
-        if crowded[row] and (not taken or far[row, taken].min() > apart):
+        if is_free[row]:
             taken.append(row)
+            free &= far[:, row] > apart
+            is_free = free.tolist()
     if crowd.has_repeats:
         taken = [row for row in taken if len(set(crowd.users[is_near[row]].tolist())) >= settings.seed_users]
     variance = np.full((len(taken), 4), ways.variance[0] / 2)
@@ -222,18 +225,19 @@ def _merged(objects: Objects, users: Floats, ways: _Ways, settings: MixtureSetti
     far = squared_distances(objects.boxes, objects.boxes, ways.careful)
     size = sizes(objects.boxes)
     alike = ~mixed_words(objects.words, objects.words)
-    limit = np.where(alike, settings.same, settings.same_place)
+    gone = far < np.where(alike, settings.same, settings.same_place)
+    gone = (gone | (alike & _echoes(objects, size, ways, settings))).tolist()
     taken: list[int] = []
     for at in np.argsort(-users, kind="stable").tolist():
-        if any(far[at, other] < limit[at, other] for other in taken):
-            continue
-        if any(alike[at, other] and _is_echo(objects, at, other, size[other], ways, settings) for other in taken):
-            continue
-        taken.append(at)
+        if not any(gone[at][other] for other in taken):
+            taken.append(at)
     return objects.some(sorted(taken))
 
 
-def _is_echo(objects: Objects, at: int, other: int, size: Floats, ways: _Ways, settings: MixtureSettings) -> bool:
-    off = (objects.boxes[at] - objects.boxes[other] - size * ways.shift[1:]) / size  # (C - 1, 4)
-    variance = np.square(ways.spread[1:]) + objects.doubt[at] + objects.doubt[other]
-    return bool(((off * off).sum(axis=1) / variance < settings.reach).any())
+def _echoes(objects: Objects, size: Floats, ways: _Ways, settings: MixtureSettings) -> NDArray[np.bool_]:
+    """Whether a known way of drawing the second would put it where the first is, (K, K)."""
+    boxes, doubt = objects.boxes, objects.doubt
+    size = size[None, :, None]
+    off = (boxes[:, None, None] - boxes[None, :, None] - size * ways.shift[1:]) / size  # (K, K, C - 1, 4)
+    variance = ways.variance[1:] + doubt[:, None, None] + doubt[None, :, None]
+    return np.asarray(((off * off).sum(axis=3) / variance < settings.reach).any(axis=2))

@@ -232,6 +232,7 @@ def _read_tally(told: Sequence[str], photos: str) -> Tally:
 
 def _learned_modes(rows: DataFrame, marked: DataFrame, rules: JobRules) -> tuple[DrawingMode, ...]:
     """The ways of drawing, from a sample of photos that is the same on every cluster."""
+    from pyspark import StorageLevel
     from pyspark.sql import functions as F  # noqa: N812
 
     drawn = rows.filter((rows.kind == EVENT) & ~rows.again).groupBy("photo").agg(F.count("*").alias("boxes"))
@@ -239,6 +240,7 @@ def _learned_modes(rows: DataFrame, marked: DataFrame, rules: JobRules) -> tuple
     chosen = enough.orderBy(F.xxhash64("photo"), "photo").limit(rules.sampled_photos).select("photo")
     sampled = marked.join(F.broadcast(chosen), "photo", "left_semi")
     cleaned = map_batches(sampled, partial(carrying.clean_photos, rules=rules.photo), exports.ddl(carrying.SAMPLES))
+    cleaned = cleaned.persist(StorageLevel.DISK_ONLY)  # to sort them Spark goes through them twice
     photos: list[list[DrawnBox]] = []
     boxes = 0
     for row in cleaned.orderBy("photo").toLocalIterator():

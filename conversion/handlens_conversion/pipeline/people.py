@@ -1,7 +1,7 @@
 """What is about a user on all photos, added up by Spark's own operators: who is a program, and who is over the cap.
 
 The counts are Spark's, the verdict is `robots.robot_verdict` over them. Both answers are small tables that are sent to
-every worker, so the rows stay where they are.
+every worker, so the rows stay where they are; they are kept, as more than one step asks for marked rows.
 
 ::
 
@@ -30,6 +30,7 @@ SHAPE = "cast(((f(x_min) * 9 + f(y_min)) * 9 + f(x_max)) * 9 + f(y_max) as int)"
 
 def mark_rows(rows: DataFrame, settings: RobotSettings, *, per_user: int) -> DataFrame:
     """The rows with `robot_user` where the user is a program, and the rank of the last event under the user's cap."""
+    from pyspark import StorageLevel
     from pyspark.sql import functions as F  # noqa: N812
 
     events = rows.filter((rows.kind == EVENT) & ~rows.again).selectExpr(
@@ -38,8 +39,9 @@ def mark_rows(rows: DataFrame, settings: RobotSettings, *, per_user: int) -> Dat
     totals = events.groupBy("user").agg(F.count("*").alias("boxes"))
     busy = totals.filter(F.col("boxes") >= min(settings.min_boxes, per_user + 1))
     theirs = events.join(F.broadcast(busy), "user")
-    marks = rows.join(F.broadcast(_robots(theirs, settings)), rows.user == F.col("robot_user"), "left")
-    caps = _caps(theirs.filter(F.col("boxes") > per_user), per_user)
+    robots = _robots(theirs, settings).persist(StorageLevel.DISK_ONLY)
+    marks = rows.join(F.broadcast(robots), rows.user == F.col("robot_user"), "left")
+    caps = _caps(theirs.filter(F.col("boxes") > per_user), per_user).persist(StorageLevel.DISK_ONLY)
     return marks.join(F.broadcast(caps), rows.user == F.col("cap_user"), "left").drop("cap_user")
 
 

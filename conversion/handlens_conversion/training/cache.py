@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cached_cells", "cells_key"]
 
-_FORMAT = 1  # of the files, and of how views and cells are chosen
+_FORMAT = 2  # of the files, and of how views and cells are chosen
 
 
 def cached_cells(

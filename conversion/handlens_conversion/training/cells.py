@@ -4,6 +4,7 @@ Rules:
 
 * A cell is kept when a target is above zero there, when the network sees something of its own labels there (what a new
   label is most easily mistaken for), or by chance: one in `_ONE_IN` of the others, which then counts for all of them.
+* For a label that it is certain of, a cell counts what its target says.
 * Cells in places to ignore are left out, unless they are part of an object.
 * Features stay int8, as the network has them: an eighth of what float would take on disk, and nothing is lost.
 """
@@ -18,7 +19,7 @@ import numpy as np
 
 from handlens.vision.image import load_photo
 from handlens_conversion.training.records import BoxedPhoto, TrainingOptions
-from handlens_conversion.training.targets import heat_targets, inside
+from handlens_conversion.training.targets import CERTAIN, Targets, heat_targets, inside
 from handlens_conversion.training.views import View, make_views
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from handlens.wire.model import ModelSpec
     from handlens_conversion.training.head import Head
 
-__all__ = ["Cells", "FeatureReader", "join"]
+__all__ = ["Cells", "FeatureReader", "choose", "join"]
 
 _ONE_IN = 8  # cells of the background
 _SEEN = -107  # int8 of a heat map: a score of 0.08, from where an old label's object is likely
@@ -35,7 +36,8 @@ _SEEN = -107  # int8 of a heat map: a score of 0.08, from where an old label's o
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Cells to learn from: features (n, features) int8, targets (n, labels) uint8 of 255, weights (n,) float32."""
+    """Cells to learn from: features (n, features) int8, targets (n, labels) uint8 of 255, and how much each counts for
+    each label, weights (n, labels) float32."""
 
     features: NDArray[np.int8]
     targets: NDArray[np.uint8]
@@ -75,7 +77,7 @@ class FeatureReader:
         photo = load_photo(boxed.path)
         views = make_views(photo, boxed, options, key=key, side=image.width, resample=image.resample)
         random = np.random.default_rng(list(hashlib.sha256(f"cells/{options.seed}/{key}".encode()).digest()))
-        return join([self._of_view(view, numbers, len(labels), random) for view in views])
+        return join([self._of_view(view, boxed, numbers, len(labels), random) for view in views])
 
     def features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
         """Features (h, w, features) and heat map (h, w, labels), int8, of (side, side, 3) uint8 RGB."""
@@ -85,14 +87,30 @@ class FeatureReader:
         features, heat = (self._interpreter.get_tensor(output["index"])[0] for output in self._outputs)
         return features, heat
 
-    def _of_view(self, view: View, numbers: list[int], labels: int, random: np.random.Generator) -> Cells:
+    def _of_view(
+        self, view: View, boxed: BoxedPhoto, numbers: list[int], labels: int, random: np.random.Generator
+    ) -> Cells:
         features, heat = self.features(view.pixels)
-        side = features.shape[0]
-        targets = heat_targets(view.boxes, [numbers[at] for at in view.kept], labels=labels, side=side)
-        wanted = targets.any(axis=2)
-        clear = wanted | ~inside(view.ignored, side=side)
-        sure = clear & (wanted | (heat.max(axis=2) >= _SEEN))
-        drawn = clear & ~sure & (random.random((side, side)) < 1 / _ONE_IN)
-        chosen = sure | drawn
-        weights = np.where(drawn, np.float32(_ONE_IN), np.float32(1))[chosen]
-        return Cells(features[chosen], targets[chosen], weights)
+        seen = view.cut.of(boxed)
+        kept = [numbers[at] for at in seen.kept]
+        targets = heat_targets(seen.boxes, kept, labels=labels, side=features.shape[0])
+        return choose(features, heat, targets, seen.ignored, random=random)
+
+
+def choose(
+    features: NDArray[np.int8],
+    heat: NDArray[np.int8],
+    targets: Targets,
+    ignored: NDArray[np.float64],
+    *,
+    random: np.random.Generator,
+) -> Cells:
+    """The cells to learn from of a view, where `FeatureReader.features` read `features` and `heat`."""
+    wanted = targets.heat.any(axis=2)
+    clear = wanted | ~inside(ignored, side=features.shape[0])
+    sure = clear & (wanted | (heat.max(axis=2) >= _SEEN))
+    drawn = clear & ~sure & (random.random(wanted.shape) < 1 / _ONE_IN)
+    chosen = sure | drawn
+    counted = np.where(drawn, np.float32(_ONE_IN), np.float32(1))[:, :, None]
+    weights = np.where(targets.heat == CERTAIN, targets.shares, counted)
+    return Cells(features[chosen], targets.heat[chosen], weights[chosen])

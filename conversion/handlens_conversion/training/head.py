@@ -17,6 +17,7 @@ Use::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,11 @@ class Head:
         return cls(data, _find(_parse(data), output))
 
     @property
+    def data(self) -> bytes:
+        """The file."""
+        return self._data
+
+    @property
     def rows(self) -> int:
         """Labels of the heat map."""
         return int(self._tensor(self._layer.weights).shape[0])
@@ -89,12 +95,12 @@ class Head:
         model.signatureDefs = []
         return _pack(model)
 
-    def first_rows(self, count: int) -> Head:
-        """The head without the rows behind the first `count`."""
-        model = _parse(self._data)
+    def only_rows(self, kept: Sequence[int]) -> Head:
+        """The head with these of its rows, in this order."""
+        model, numbers = _parse(self._data), list(kept)
         weights, bias = (self._constant(number) for number in (self._layer.weights, self._layer.bias))
         scales = self._tensor(self._layer.weights).quantization.scale
-        self._resize(model, weights[:count], bias[:count], scales[:count])
+        self._resize(model, weights[numbers], bias[numbers], scales[numbers])
         return Head(_pack(model), self._layer)
 
     def with_rows(self, rows: Rows) -> bytes:

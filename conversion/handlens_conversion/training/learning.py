@@ -1,8 +1,9 @@
 """Features and targets -> rows of new labels: the only place that uses torch.
 
 The loss is CenterNet's focal loss (Zhou, Wang and Krähenbühl, "Objects as Points", 2019, after Lin et al., "Focal Loss
-for Dense Object Detection", 2017). The labels' rows do not depend on each other, so how often a label occurs weighs on
-no other label.
+for Dense Object Detection", 2017), with a normal prior for the weights of centred and scaled features: what a few
+objects happen to share is not learned, and many objects outweigh it. The labels' rows do not depend on each other, so
+how often a label occurs weighs on no other label.
 
 Rules:
 
@@ -72,16 +73,16 @@ def learn(
     """
     import torch
 
-    centres = (cells.targets == CERTAIN).sum(axis=0)
-    if not centres.all():
-        missing = ", ".join(label for label, count in zip(labels, centres, strict=True) if not count)
+    objects = np.where(cells.targets == CERTAIN, cells.weights, np.float32(0)).sum(axis=0, dtype=np.float64)
+    if not objects.all():
+        missing = ", ".join(label for label, count in zip(labels, objects, strict=True) if not count)
         raise TrainingDataError(f"no object of {missing} is seen in any view: give larger boxes or more photos of it")
     torch.set_num_threads(threads)
     mean, spread = _statistics(cells.features, scale)
     model = _Model(len(labels), len(mean), options)
     done = model.restore(state, key)
     for epoch in range(done, options.epochs):
-        loss = _epoch(model, cells, mean, spread, scale, centres, options, epoch)
+        loss = _epoch(model, cells, mean, spread, scale, objects, options, epoch)
         model.keep(state, key, epoch + 1)
         report(epoch, loss)
     return _rows(model, labels, mean, spread)
@@ -146,7 +147,7 @@ def _epoch(
     mean: NDArray[np.float32],
     spread: NDArray[np.float32],
     scale: tuple[float, int],
-    centres: NDArray[np.intp],
+    objects: NDArray[np.float64],
     options: TrainingOptions,
     epoch: int,
 ) -> float:
@@ -155,16 +156,18 @@ def _epoch(
 
     order = np.random.default_rng([options.seed, epoch]).permutation(len(cells.features))
     starts = range(0, len(order), options.batch)
+    # Losses are means of an object, so the prior of all objects is shared among them.
+    prior = torch.from_numpy((0.5 * options.prior / objects).astype(np.float32))
     # One object weighs the same in whichever batch it falls.
-    shares = torch.from_numpy(len(starts) / centres.astype(np.float32))
+    shares = torch.from_numpy(len(starts) / objects.astype(np.float32))
     total = 0.0
     for step, start in enumerate(starts, start=epoch * len(starts)):
         rows = np.sort(order[start : start + options.batch])
         real = (scale[0] * (cells.features[rows].astype(np.float32) - scale[1]) - mean) / spread
         targets = torch.from_numpy(cells.targets[rows].astype(np.float32) / CERTAIN)
         logits = torch.from_numpy(real) @ model.weights.T + model.bias
-        losses = (focal_loss(logits, targets) * torch.from_numpy(cells.weights[rows])[:, None]).sum(dim=0) * shares
-        loss = losses.mean()
+        losses = (focal_loss(logits, targets) * torch.from_numpy(cells.weights[rows])).sum(dim=0) * shares
+        loss = (losses + prior * model.weights.square().sum(dim=1)).mean()
         for group in model.optimizer.param_groups:
             group["lr"] = options.rate * 0.5 * (1 + math.cos(math.pi * step / (options.epochs * len(starts))))
         model.optimizer.zero_grad()

@@ -56,6 +56,7 @@ class TrainingOptions:
     directed: tuple[str, ...] = ()  # labels that a mirror would make wrong, such as "turn left"
     epochs: int = 10
     batch: int = 8192  # cells
+    prior: float = 10.0  # objects beside which weights of size 1 cost as much as a loss of 1/2 each
     rate: float = 0.01  # Adam's, falling to zero along half a cosine
     least_photos: int = 5  # of a label to train it
     least_ap50: float = 0.1  # of the new labels on the photos held out

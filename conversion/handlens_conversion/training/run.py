@@ -123,7 +123,7 @@ def _plan(
     options: TrainingOptions,
 ) -> _Plan:
     base = open_base(models)
-    head = Head.open(base.data).first_rows(base.protected)
+    head = Head.open(base.data).only_rows(range(base.protected))
     data = _new_labels(read_dataset(dataset, photos=photos), base, options)
     typed = types_of(data.labels, given=types, named=data.types, base=base.taxonomy)
     photos_of_data = (*data.train, *data.held_out)

@@ -1,11 +1,13 @@
-"""Views of a photo: the whole, and seeded cuts of it, larger and smaller, each with the boxes that are left in it.
+"""Views of a photo: the whole, and seeded cuts of it, larger and smaller, each knowing the boxes that are left in it.
 
 Rules:
 
 * View 0 is the whole photo as a device sees it. The others are cuts whose sides are `SCALES` of the photo's, placed so
   that a box of the photo lies in them; what is beyond the photo's edge is grey. Every second one or so is mirrored, if
   that is allowed, and its light is changed a little; colours stay, they may be what tells labels apart.
-* A box stays in a view if enough of it is seen (`LEAST_SEEN`); what is seen less becomes a place to ignore.
+* A box stays in a view if enough of it is seen (`LEAST_SEEN`) and it is not too small (`LEAST_SIDE`); what is seen less
+  or is smaller becomes a place to ignore. Small objects that the network does not make out would count as much as
+  others, and pull a row away from those.
 * The same seed and photo give the same views, whatever other photos there are.
 """
 
@@ -26,10 +28,11 @@ from handlens_conversion.training.records import BoxedPhoto, TrainingOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["View", "make_views"]
+__all__ = ["Cut", "Seen", "View", "make_views"]
 
 SCALES = (0.4, 2.2)  # sides of a cut as fractions of the photo's: below 1 objects become larger
 LEAST_SEEN = 0.4  # of a box, to count as an object of the view
+LEAST_SIDE = 0.05  # root of a box's area as a fraction of the view's: 16 of 320 pixels, what COCO calls small in 640
 _STRETCH = 0.15  # a cut's sides differ by up to this, as a logarithm
 _CONTRAST, _LIGHT = 0.25, 25.0  # largest changes: a factor's distance from 1, and levels of 255
 _GREY = (114, 114, 114)
@@ -37,14 +40,39 @@ _MARGIN = 0.05  # of the cut, that the chosen box's centre keeps from its edge
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """`pixels` (side, side, 3) uint8 RGB; boxes (n, 4) and ignored (m, 4) as fractions of the view; `kept` numbers the
-    photo's boxes that are in it."""
+class Seen:
+    """Boxes (n, 4) and places to ignore (m, 4) as fractions of a view; `kept` numbers the photo's boxes in it."""
 
-    pixels: NDArray[np.uint8]
     boxes: NDArray[np.float64]
     kept: tuple[int, ...]
     ignored: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A part of a photo: `edges` (4,) as fractions of it, beyond 0..1 where it is larger, and if it is mirrored."""
+
+    edges: NDArray[np.float64]
+    mirrored: bool
+
+    def of(self, boxed: BoxedPhoto) -> Seen:
+        """What of a photo's boxes is in it."""
+        boxes, shares = _moved(boxed.boxes, self)
+        ignored, _ = _moved(boxed.ignored, self)
+        whole = (shares >= LEAST_SEEN) & (_areas(boxes) >= LEAST_SIDE**2)
+        return Seen(
+            boxes[whole],
+            tuple(int(number) for number in np.flatnonzero(whole)),
+            np.concatenate([ignored, boxes[~whole & (shares > 0)]]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`pixels` (side, side, 3) uint8 RGB, and where they are in the photo."""
+
+    pixels: NDArray[np.uint8]
+    cut: Cut
 
 
 def make_views(
@@ -54,17 +82,17 @@ def make_views(
     digest = hashlib.sha256(f"{options.seed}/{key}".encode()).digest()
     random = np.random.default_rng(list(digest))
     mirrored = options.mirror and not set(boxed.labels) & set(options.directed)
-    yield _seen(photo.pixels(size=(side, side), resample=resample), boxed, np.array([0.0, 0.0, 1.0, 1.0]), False)
+    yield View(photo.pixels(size=(side, side), resample=resample), Cut(np.array([0.0, 0.0, 1.0, 1.0]), False))
     views = options.views if len(boxed.boxes) else min(options.views, options.background_views)
     for _ in range(views - 1):
-        cut = _cut(random, boxed.boxes)
-        flipped = mirrored and bool(random.random() < 0.5)
-        pixels = _relit(_pixels(photo, cut, side, resample), random)
-        yield _seen(pixels[:, ::-1] if flipped else pixels, boxed, cut, flipped)
+        edges = _edges(random, boxed.boxes)
+        cut = Cut(edges, mirrored and bool(random.random() < 0.5))
+        pixels = _relit(_pixels(photo, edges, side, resample), random)
+        yield View(np.ascontiguousarray(pixels[:, ::-1] if cut.mirrored else pixels), cut)
 
 
-def _cut(random: np.random.Generator, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Left, top, right, bottom of a cut, as fractions of the photo; beyond 0..1 where the cut is larger."""
+def _edges(random: np.random.Generator, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Left, top, right, bottom of a cut."""
     scale = np.exp(random.uniform(*np.log(SCALES)))
     stretch = np.exp(random.uniform(-_STRETCH, _STRETCH))
     size = np.array([scale * stretch, scale / stretch])
@@ -96,26 +124,13 @@ def _relit(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
     return np.asarray(changed, np.uint8)
 
 
-def _seen(pixels: NDArray[np.uint8], boxed: BoxedPhoto, cut: NDArray[np.float64], flipped: bool) -> View:
-    boxes, shares = _moved(boxed.boxes, cut, flipped)
-    ignored, _ = _moved(boxed.ignored, cut, flipped)
-    whole = shares >= LEAST_SEEN
-    return View(
-        np.ascontiguousarray(pixels),
-        boxes[whole],
-        tuple(int(number) for number in np.flatnonzero(whole)),
-        np.concatenate([ignored, boxes[~whole & (shares > 0)]]),
-    )
-
-
-def _moved(
-    boxes: NDArray[np.float64], cut: NDArray[np.float64], flipped: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moved(boxes: NDArray[np.float64], cut: Cut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes as fractions of the cut, clipped to it, and the share of each that is in it."""
-    placed = (boxes - np.tile(cut[:2], 2)) / np.tile(cut[2:] - cut[:2], 2)
+    start, end = cut.edges[:2], cut.edges[2:]
+    placed = (boxes - np.tile(start, 2)) / np.tile(end - start, 2)
     clipped = np.clip(placed, 0.0, 1.0)
     shares = _areas(clipped) / np.maximum(_areas(placed), 1e-12)
-    if flipped:
+    if cut.mirrored:
         clipped = np.stack([1 - clipped[:, 2], clipped[:, 1], 1 - clipped[:, 0], clipped[:, 3]], axis=1)
     return clipped, shares
 

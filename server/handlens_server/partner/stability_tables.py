@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index, Integer, LargeBinary, String
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from handlens_server.tables import Base
@@ -37,4 +37,4 @@ class PartnerCountRow(Base):
     owner: Mapped[str] = mapped_column(String(120), primary_key=True)
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
     what: Mapped[str] = mapped_column(String(40), primary_key=True)
-    used: Mapped[int] = mapped_column(Integer)
+    used: Mapped[int] = mapped_column(BigInteger)
