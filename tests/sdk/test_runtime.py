@@ -14,10 +14,11 @@ import pytest
 from support.paths import MODELS, QUERIES
 
 from handlens.errors import ModelError
+from handlens.geometry import WHOLE
 from handlens.vision.detector import Detector
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import load_photo
-from handlens.vision.runtime import Output, find_runtime
+from handlens.vision.runtime import Output, Session, find_runtime
 
 
 @pytest.fixture
@@ -114,6 +115,29 @@ def test_an_opened_model_serves_many_threads_alike() -> None:
         worker.join()
     assert len(answers) == 20
     assert all(np.array_equal(vector, alone[which]) for which, vector in answers)
+
+
+@pytest.mark.parametrize("kind", ["detector", "embedder"])
+def test_what_a_network_is_given_does_not_depend_on_how_the_pixels_lie_in_memory(kind: str) -> None:
+    session = Session.open(MODELS / kind, kind, threads=1)
+    image = session.spec.input
+    pixels = load_photo(QUERIES / "images" / "horses.jpg").pixels(size=(image.width, image.height))
+
+    def outputs(given: np.ndarray) -> list[np.ndarray]:
+        return session.run(given, lambda found: [output.real() for output in found.values()])
+
+    others = (np.asfortranarray(pixels), pixels[::-1].copy()[::-1])
+    assert not any(other.flags.c_contiguous for other in others)
+    for other in others:
+        assert all(map(np.array_equal, outputs(other), outputs(pixels)))
+
+
+def test_an_object_may_be_cut_before_the_network_is_free() -> None:
+    embedder = Embedder.open(MODELS / "embedder", threads=1)
+    photos = [load_photo(QUERIES / "images" / name) for name in ("horses.jpg", "taj-mahal.jpg")]
+    cuts = [embedder.cut(photo, WHOLE) for photo in photos]
+    found = embedder.read([embedder.run(cut) for cut in cuts])
+    assert np.array_equal(found.vectors, np.concatenate([embedder.embed(photo).vectors for photo in photos]))
 
 
 def test_embeddings_have_unit_length_and_labels_come_best_first() -> None:

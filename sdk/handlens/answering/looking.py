@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from handlens.answering.beside import AtOnce, Beside, Coming, Done, processors
 from handlens.answering.clock import Stopwatch
@@ -160,10 +160,10 @@ class _Task:
     """What is done with the regions of one photo, in whichever thread."""
 
     photo: Photo
-    cut: Callable[[Box], NDArray[np.uint8]]
+    cut: Callable[[Box], NDArray[Any]]
     clock: Stopwatch
 
-    def ahead(self, further: Sequence[Region], group: Sequence[Region]) -> tuple[list[NDArray[np.uint8]], _Colours]:
+    def ahead(self, further: Sequence[Region], group: Sequence[Region]) -> tuple[list[NDArray[Any]], _Colours]:
         """The pixels of further objects, and the colours of those that the network runs on meanwhile."""
         return [self.cut(region.box) for region in further], self.colours(group)
 
@@ -199,8 +199,9 @@ def _in_pairs(
     for at in range(0, len(regions), 2):
         group = regions[at : at + 2]
         with task.clock.step("embed"):
+            first = task.cut(group[0].box)
             coming = beside.submit(task.other, others, group)
-            outputs = [mine.run(task.cut(group[0].box))]
+            outputs = [mine.run(first)]
         yield functools.partial(_seen, reader, group, outputs, coming)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -66,14 +66,15 @@ class Embedder:
         """
         return self.read([self.run(self.cut(photo, box, margin=margin)) for box in boxes], labels=labels)
 
-    def cut(self, photo: Photo, box: Box, *, margin: float = 0.0) -> NDArray[np.uint8]:
-        """First of the three steps of `embed`: the pixels that the network is given, (height, width, 3) RGB."""
+    def cut(self, photo: Photo, box: Box, *, margin: float = 0.0) -> NDArray[Any]:
+        """First of the three steps of `embed`: what the network is given, (height, width, 3) of its input's type."""
         image = self.spec.input
-        return photo.pixels(box.expanded(margin), size=(image.width, image.height), resample=image.resample)
+        pixels = photo.pixels(box.expanded(margin), size=(image.width, image.height), resample=image.resample)
+        return self._session.prepared(pixels)
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Second step: one pass of the network."""
-        return self._session.run(pixels, _read)
+    def run(self, values: NDArray[Any]) -> Outputs:
+        """Second step: one pass of the network. Python's lock is kept until it begins (see `Session.run_prepared`)."""
+        return self._session.run_prepared(values, _read)
 
     def read(self, outputs: Sequence[Outputs], *, labels: int = 10) -> Embeddings:
         """Third step: what the network said of several crops."""

@@ -131,6 +131,7 @@ class Session:
         self._interpreter = interpreter
         self._lock = threading.Lock()
         self._input = interpreter.get_input_details()[0]
+        self._dtype = np.dtype(self._input["dtype"])
         self._outputs = {
             name: interpreter.get_output_details()[output.position] for name, output in spec.outputs.items()
         }
@@ -161,24 +162,30 @@ class Session:
 
         `read` gets views into the interpreter's memory: what it returns must not hold them.
         """
+        return self.run_prepared(self.prepared(pixels), read)
+
+    def run_prepared(self, values: NDArray[Any], read: Callable[[dict[str, Output]], T]) -> T:
+        """As `run`, on what `prepared` made. Python's lock is kept until the network runs.
+
+        NumPy would give it back while it copies, and a thread beside that took it could keep it for milliseconds.
+        """
         with self._lock:
-            self._fill(self._interpreter.tensor(self._input["index"])()[0], pixels)
+            self._interpreter.tensor(self._input["index"])()[0].data.cast("B")[:] = values.data.cast("B")
             self._interpreter.invoke()
             return read({name: self._view(details) for name, details in self._outputs.items()})
 
-    def _fill(self, target: NDArray[Any], pixels: NDArray[np.uint8]) -> None:
+    def prepared(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """(height, width, 3) uint8 RGB as the network's input takes them: quantized, or (pixel - mean) / std."""
         if self._shift is not None:
-            np.add(pixels, self._shift, out=target.view(np.uint8))
-            return
+            return np.add(pixels, self._shift, order="C").view(self._dtype)
         if self._lookup is not None:
-            np.take(self._lookup, pixels, out=target, mode="clip")
-            return
-        np.copyto(target, pixels, casting="unsafe")
-        image = self.spec.input
+            return np.take(self._lookup, pixels)
+        image, values = self.spec.input, pixels.astype(self._dtype, order="C")
         if image.mean:
-            target -= image.mean
+            values -= image.mean
         if image.std != 1.0:
-            target *= 1.0 / image.std
+            values *= 1.0 / image.std
+        return values
 
     def _view(self, details: dict[str, Any]) -> Output:
         scale, zero_point = details["quantization"]
