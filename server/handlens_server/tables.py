@@ -11,10 +11,13 @@ Rules:
 
 from __future__ import annotations
 
-from sqlalchemy import Float, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["Base", "DeviceRow", "EmbeddingRow", "EventRow", "ItemRow", "PackRule", "SequenceRow"]
+__all__ = ["COUNT", "Base", "DeviceRow", "EmbeddingRow", "EventRow", "ItemRow", "PackRule", "SequenceRow"]
+
+
+COUNT = BigInteger().with_variant(Integer(), "sqlite")  # of what may pass two thousand million
 
 
 class Base(DeclarativeBase):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String
+from sqlalchemy import Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from handlens_server.tables import Base
+from handlens_server.tables import COUNT, Base
 
 __all__ = ["PartnerCountRow", "PartnerWriteRow"]
 
@@ -37,4 +37,4 @@ class PartnerCountRow(Base):
     owner: Mapped[str] = mapped_column(String(120), primary_key=True)
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
     what: Mapped[str] = mapped_column(String(40), primary_key=True)
-    used: Mapped[int] = mapped_column(BigInteger)
+    used: Mapped[int] = mapped_column(COUNT)

@@ -8,10 +8,10 @@ Rules:
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from handlens_server.tables import Base
+from handlens_server.tables import COUNT, Base
 
 __all__ = ["BatchRow", "FeedbackRow", "KeyRow", "NonceRow", "OwnItemRow", "PartnerRow", "TokenRow", "UsageRow"]
 
@@ -115,6 +115,6 @@ class UsageRow(Base):
     mode: Mapped[str] = mapped_column(String(4), primary_key=True)
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
     operation: Mapped[str] = mapped_column(String(40), primary_key=True)
-    calls: Mapped[int] = mapped_column(BigInteger, default=0)
-    refused: Mapped[int] = mapped_column(BigInteger, default=0)
-    failed: Mapped[int] = mapped_column(BigInteger, default=0)
+    calls: Mapped[int] = mapped_column(COUNT, default=0)
+    refused: Mapped[int] = mapped_column(COUNT, default=0)
+    failed: Mapped[int] = mapped_column(COUNT, default=0)
