@@ -31,6 +31,8 @@ from support.postgres import private_postgres  # noqa: E402
 
 from handlens.partner.contract import CONTRACT_PATH, read_contract  # noqa: E402
 
+_PHOTO = ROOT / "demo" / "queries" / "images" / "cup-and-saucer.jpg"
+
 # A request that the schema allows may still ask for what is not there, or not theirs: the contract lists these answers.
 _SETTINGS = """
 [checks]
@@ -48,6 +50,25 @@ headers = {{ Authorization = "Bearer {token}" }}
 """
 
 
+# Schemathesis makes up pictures: bytes that are none. So many of those that it may send become a real one, or nothing
+# that follows from an answer would be reached.
+_HOOKS = """
+import base64, re, schemathesis
+
+PHOTO = base64.b64decode({photo!r})
+BASE64 = re.compile("[A-Za-z0-9+/]{{2,}}={{0,2}}")
+
+
+@schemathesis.hook
+def map_body(context, body):
+    for name in ("photo", "crop") if isinstance(body, dict) else ():
+        made_up = body.get(name)
+        if isinstance(made_up, str) and BASE64.fullmatch(made_up) and len(body) % 2:
+            body[name] = base64.b64encode(PHOTO).decode()
+    return body
+"""
+
+
 def main() -> int:
     """Run, and write what came of it."""
     asked = _asked()
@@ -60,6 +81,8 @@ def main() -> int:
         )
         with _gunicorn(server, url) as address:
             (folder / "schemathesis.toml").write_text(_settings(server, address), "utf-8")
+            photo = base64.b64encode(_PHOTO.read_bytes()).decode()
+            (folder / "fuzz_hooks.py").write_text(_HOOKS.format(photo=photo), "utf-8")
             began = time.perf_counter()
             code = _fuzz(asked, folder, address)
             seconds = time.perf_counter() - began
@@ -114,7 +137,8 @@ def _fuzz(asked: Any, folder: Path, address: str) -> int:
         "--report", "ndjson", "--report-ndjson-path", str(folder / "events.ndjson"),
     ]  # fmt: skip
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(command, env={**os.environ, "PATH": path}, cwd=folder, check=False)
+    hooks = {"SCHEMATHESIS_HOOKS": "fuzz_hooks", "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, env={**os.environ, "PATH": path, **hooks}, cwd=folder, check=False)
     return done.returncode
 
 
