@@ -25,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from measure import REPOSITORY, machine, target, write_json
+from measure import REPOSITORY, concluded, machine, target
 
 _PER_PHOTO = 30
 _TRUE_PHOTOS = 1000
@@ -49,8 +49,7 @@ def main() -> int:
         figures = measure_all(arguments, arguments.folder or Path(scratch))
     figures = {"machine": machine(), "command": " ".join(["benchmarks/boxes_scale.py", *sys.argv[1:]]), **figures}
     figures["targets"] = targets(figures, arguments)
-    write_json(arguments.out, figures)
-    return 0 if all(one["met"] for one in figures["targets"]) else 1
+    return concluded(arguments.out, figures)
 
 
 def measure_all(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:

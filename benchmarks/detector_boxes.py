@@ -42,7 +42,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "conversion"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
 
-from measure import machine, write_json
+from measure import concluded, machine, target, write_json
 from resampled import Matches
 
 from handlens.vision.detector import Detector
@@ -101,11 +101,7 @@ def main():
                 write_json(out, figures)
     figures["machine"] = machine()
     figures["targets"] = targets(figures)
-    for one in figures["targets"]:
-        print(one)
-    if out:
-        write_json(out, figures)
-    return 0 if all(one["met"] for one in figures["targets"]) else 1
+    return concluded(out, figures)
 
 
 def compared(arguments, lesson):
@@ -322,10 +318,8 @@ def targets(figures):
         for noise, part in noises.items():
             for figure in FIGURES if noise != "clean" else ():
                 share = part[figure]["closed"]
-                value = share and share["value"]
-                met = value is not None and value >= 0.8
                 name = f"gap in {figure} that consensus closes, {scene}, {noise}"
-                found.append({"name": name, "value": value, "at_least": 0.8, "met": met})
+                found.append(target(name, share and share["value"], at_least=0.8))
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["REPOSITORY", "machine", "make_device", "milliseconds", "spread", "target", "write_json"]
+__all__ = ["REPOSITORY", "concluded", "machine", "make_device", "milliseconds", "spread", "target", "write_json"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _PACKAGES = ("handlens", "ai-edge-litert", "tflite-runtime", "numpy", "pillow", "hnswlib")
@@ -58,11 +58,22 @@ def spread(samples: Sequence[float]) -> dict[str, float]:
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
 
 
-def target(name: str, value: float, limit: float) -> dict[str, Any]:
-    """One claim: met when `value` is at most `limit`. Prints it."""
-    met = value <= limit
-    print(f"{'met   ' if met else 'MISSED'}  {name}: {value:.3g} (target: at most {limit:g})")
-    return {"name": name, "value": round(value, 4), "at_most": limit, "met": met}
+def target(
+    name: str, value: float | None, at_most: float | None = None, *, at_least: float | None = None
+) -> dict[str, Any]:
+    """One claim, with one bound; a value that there is not meets none. Prints it."""
+    bounds = {word: bound for word, bound in (("at_most", at_most), ("at_least", at_least)) if bound is not None}
+    met = value is not None and (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+    wanted = " and ".join(f"{word.replace('_', ' ')} {bound:g}" for word, bound in bounds.items())
+    shown = "none" if value is None else f"{value:.3g}"
+    print(f"{'met   ' if met else 'MISSED'}  {name}: {shown} (target: {wanted})")
+    return {"name": name, "value": None if value is None else round(value, 4), **bounds, "met": met}
+
+
+def concluded(path: Path | None, figures: dict[str, Any]) -> int:
+    """Write the figures when a path was given; the exit code: 1 when one of their `targets` is missed."""
+    write_json(path, figures)
+    return 0 if all(one["met"] for one in figures["targets"]) else 1
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:

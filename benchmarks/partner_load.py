@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "server"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sdk"))
 
-from measure import REPOSITORY, machine, target, write_json
+from measure import REPOSITORY, concluded, machine, target
 from open_load import Answer, Query, Sender, closed_loop, open_loop, summary
 from server_search import MODELS, prepare
 from support.postgres import private_postgres
@@ -83,8 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with new_database(arguments) as url:
         figures = measured(arguments, url)
-    write_json(arguments.out, figures)
-    raise SystemExit(0 if all(one["met"] for one in figures["targets"]) else 1)
+    raise SystemExit(concluded(arguments.out, figures))
 
 
 @contextmanager

@@ -32,7 +32,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "conversion"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
 
-from measure import machine, write_json
+from measure import concluded, machine, target
 
 from handlens.vision.detector import Detector
 from handlens.vision.image import load_photo
@@ -55,11 +55,7 @@ def main():
         figures["speed"] = speed_part(arguments, rows)
     figures["machine"] = machine()
     figures["targets"] = targets(figures)
-    for one in figures["targets"]:
-        print(one)
-    if out:
-        write_json(out, figures)
-    return 0 if all(one["met"] for one in figures["targets"]) else 1
+    return concluded(out, figures)
 
 
 def labels_part(arguments, rows):
@@ -147,11 +143,6 @@ def targets(figures):
     for threads, row in figures.get("speed", {}).items():
         found.append(target(f"time beside the shipped detector's, {threads}", row["ratio_of_pairs"], at_most=1.03))
     return found
-
-
-def target(name, value, *, at_least=None, at_most=None):
-    met = value is not None and (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
-    return {"name": name, "value": value, "at_least": at_least, "at_most": at_most, "met": met}
 
 
 def types_of(rows):
