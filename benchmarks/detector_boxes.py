@@ -16,7 +16,8 @@ Simulated users (`handlens-convert simulate`) draw `--boxes` boxes for each obje
 Trainings of the same budget (photos, views with the same cuts, epochs, steps, seeds):
 
 * ``raw``: each box as it was drawn, with the user's word;
-* ``consensus``: what the pipeline's pure functions make of them; an object without a label is a place to ignore;
+* ``consensus``: what the pipeline's pure functions make of them; objects without a label and
+  places where nobody agreed are ignored;
 * ``true``: the true boxes of all objects.
 
 Boxes of labels that are not taught are background, for all. Each seed draws boxes, cuts, cells and order anew. The gap
@@ -52,6 +53,7 @@ from handlens_conversion.boxes.consensus import find_objects
 from handlens_conversion.boxes.labels import vote
 from handlens_conversion.boxes.mode_fit import fit_modes
 from handlens_conversion.boxes.noise import noise_of
+from handlens_conversion.boxes.places import unsettled_places
 from handlens_conversion.boxes.robots import robot_verdict, statistics_of
 from handlens_conversion.boxes.simulate import Scene, SimulationOptions, chunks_of, drawn_boxes
 from handlens_conversion.boxes.truth import load_truth
@@ -95,17 +97,17 @@ def main():
     for scene in arguments.scenes:
         with tempfile.TemporaryDirectory() as folder:
             lesson = lesson_of(scene, arguments.data, Path(folder))
-            for noise, part in compared(arguments, lesson).items():
+            for noise, part in compared(arguments, lesson):
                 figures["scenes"].setdefault(scene, {})[noise] = part
-            if out:
-                write_json(out, figures)
+                if out:
+                    write_json(out, figures)
     figures["machine"] = machine()
     figures["targets"] = targets(figures)
     return concluded(out, figures)
 
 
 def compared(arguments, lesson):
-    """Figures by noise model. The true boxes' are the same for all of them."""
+    """After each seed, the figures of each noise model so far. The true boxes' are the same for all of them."""
     runs, found = defaultdict(list), defaultdict(list)
     for seed in arguments.seeds:
         for name, cells in cells_of(arguments, lesson, sides_of(arguments, lesson, seed), seed).items():
@@ -118,7 +120,8 @@ def compared(arguments, lesson):
             found[name].append(Matches(scored, lesson.labels))
             runs[name].append({figure: round(getattr(precision, figure), 4) for figure in FIGURES})
             print(seed, *name, runs[name][-1], flush=True)
-    return {noise: summary(arguments, lesson, noise, runs, found) for noise in arguments.noises}
+        for noise in arguments.noises:
+            yield noise, summary(arguments, lesson, noise, runs, found)
 
 
 def summary(arguments, lesson, noise, runs, found):
@@ -127,13 +130,13 @@ def summary(arguments, lesson, noise, runs, found):
         "labels": lesson.labels,
         "photos": {"learned": len(lesson.train), "measured": sum(len(asked) for _, asked in lesson.turns)},
         "boxes_an_object": arguments.boxes,
-        "seeds": arguments.seeds,
+        "seeds": arguments.seeds[: len(runs["true"])],
         "runs": runs,
         "means": {
             kind: {figure: spread_of([run[figure] for run in part]) for figure in FIGURES}
             for kind, part in runs.items()
         },
-        **{figure: gaps(found, figure, arguments.draws) for figure in FIGURES},
+        **gaps(found, arguments.draws),
     }
 
 
@@ -146,23 +149,30 @@ def spread_of(values):
     return {"mean": round(float(np.mean(values)), 4), "deviation": deviation}
 
 
-def gaps(found, figure, draws):
-    """Gaps and the share that consensus closes, with 90 % intervals over photos and seeds."""
+def gaps(found, draws):
+    """By figure: the gaps and the share that consensus closes, with 90 % intervals over photos and seeds."""
     seeds, photos = len(found["raw"]), found["raw"][0].photos
     random = np.random.default_rng(0)
     everything = [np.ones(photos)] + [
         np.bincount(random.integers(0, photos, photos), minlength=photos).astype(float) for _ in range(draws)
     ]
     chosen = [np.arange(seeds)] + [random.integers(0, seeds, seeds) for _ in range(draws)]
-    values = {
-        kind: np.array(
-            [
-                np.mean([one[at].precision(weights)[figure] for at in picked])
-                for weights, picked in zip(everything, chosen, strict=True)
-            ]
-        )
-        for kind, one in found.items()
-    }
+    values = {kind: drawn_means(one, everything, chosen) for kind, one in found.items()}
+    return {figure: gap_of({kind: part[:, at] for kind, part in values.items()}) for at, figure in enumerate(FIGURES)}
+
+
+def drawn_means(matches, everything, chosen):
+    """The mean of the chosen seeds' figures (draws, figures) with photos counted as each draw says."""
+    means = []
+    for weights, picked in zip(everything, chosen, strict=True):
+        # A seed that is drawn twice is measured once.
+        seeds, times = np.unique(picked, return_counts=True)
+        measured = [matches[at].precision(weights) for at in seeds]
+        means.append([np.average([one[figure] for one in measured], weights=times) for figure in FIGURES])
+    return np.array(means)
+
+
+def gap_of(values):
     gap, gain = values["true"] - values["raw"], values["consensus"] - values["raw"]
     return {
         "gap": with_interval(gap),
@@ -267,8 +277,10 @@ def consensus(drawn):
     modes = fit_modes(cleaned.values())
     result = {}
     for photo, boxes in cleaned.items():
-        named = [(one.box, vote(member.words for member in one.members)) for one in find_objects(boxes, modes=modes)]
+        objects = find_objects(boxes, modes=modes)
+        named = [(one.box, vote(member.words for member in one.members)) for one in objects]
         result[photo] = [(box, label and label.word) for box, label in named]
+        result[photo] += [(place, None) for place in unsettled_places(boxes, objects)]
     return result
 
 

@@ -43,14 +43,15 @@ def test_one_file_is_split_by_the_photos_names_the_same_way_each_time(tmp_path: 
     assert len(first.train) + len(first.held_out) == len(TRAINED)
 
 
-def test_objects_of_unknown_label_and_crowds_are_places_to_ignore(tmp_path: Path) -> None:
+def test_objects_of_unknown_label_crowds_and_unsettled_places_are_places_to_ignore(tmp_path: Path) -> None:
     content = changed("annotations", iscrowd=1)
     content["unlabelled"] = [{"image_id": 2, "bbox": [1, 1, 20, 20]}]
+    content["unsettled"] = [{"image_id": 3, "bbox": [1, 1, 20, 20]}]
     content["images"] = content["images"][:3]
     content["annotations"] = [row for row in content["annotations"] if row["image_id"] <= 3]
     write(tmp_path / "train.json", content)
     data = read_dataset(write(tmp_path / "val.json", coco(TRAINED[:1])).parent, photos=DEMO)
-    assert [len(photo.ignored) for photo in data.train] == [1, 1, 0]
+    assert [len(photo.ignored) for photo in data.train] == [1, 1, 1]
     assert [len(photo.boxes) for photo in data.train] == [0, 1, 1]
 
 

@@ -10,6 +10,7 @@ import pytest
 from support.drawn_boxes import drawn_on
 
 from handlens.geometry import Box
+from handlens_conversion.boxes.drawn import DrawnBox
 from handlens_conversion.pipeline.look import Look
 from handlens_conversion.pipeline.photo_rows import ListedPhoto
 from handlens_conversion.pipeline.photo_work import PhotoRecord, PhotoRules, work_on
@@ -91,6 +92,28 @@ def test_an_object_without_a_label_is_listed_apart(tmp_path: Path) -> None:
     assert coco["annotations"] == []
     assert len(coco["unlabelled"]) == len(found.objects) > 0
     assert json.loads((tmp_path / "val.json").read_bytes())["images"] == []
+
+
+def test_where_nobody_agreed_is_listed_as_a_place_without_a_word(tmp_path: Path) -> None:
+    alone = DrawnBox("alone", "somebody", "photo-0", (0.013, 0.523, 0.187, 0.947), "secret", 0.0)
+    for name, rules in (("told", PhotoRules()), ("untold", PhotoRules(places=False))):
+        found, *_ = work_on(
+            ListedPhoto("photo-0", "cat.jpg"),
+            [*drawn_on(["photo-0"]), alone],
+            rules,
+            look_at=lambda _: Look((640, 480), "0", "0" * 16),
+        )
+        assert found is not None
+        assert PhotoRecord.from_json(found.to_json()) == found
+        (tmp_path / name).mkdir()
+        write_dataset(tmp_path / name, [found], SIDES, labels=["cup", "lamp"], info={})
+    side, _ = SIDES["photo-0"]
+    told, untold = (json.loads((tmp_path / name / f"{side}.json").read_bytes()) for name in ("told", "untold"))
+    assert {"image_id": 1, "bbox": [20.0, 300.0, 80.0, 105.0]} in told["unsettled"]
+    assert untold["unsettled"] == []
+    assert told["annotations"] == untold["annotations"]
+    assert "secret" not in json.dumps(told)
+    assert "somebody" not in json.dumps(told)
 
 
 def test_a_run_that_breaks_off_writes_no_json(tmp_path: Path) -> None:

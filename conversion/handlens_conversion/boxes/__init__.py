@@ -9,6 +9,7 @@ so that a test is a function call and a cluster only carries them::
     robots             statistics of a user that add up -> a verdict
     modes, mode_fit    how people draw, learned from the boxes
     consensus          the boxes of one photo -> its objects (by `crowd`: arrays, `mixture`: the fit)
+    places             where users drew and nobody agreed: no background
     users              how far a user's boxes can be trusted, from all photos
     words, labels      words of users, tags of the item, annotations of alike items -> a label, or none
 

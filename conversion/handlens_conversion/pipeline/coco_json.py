@@ -6,7 +6,8 @@ Layout (Lin et al., "Microsoft COCO", and cocodataset.org/#format-data): `images
 * an annotation also has `uncertainty` (a standard error of left, top, right, bottom in pixels), `agreement`, `users`,
   `label_share` and `label_sources`;
 * `unlabelled` lists objects of which only the place is known, without a category: whoever trains should not take them
-  for background.
+  for background;
+* `unsettled` lists places (`image_id`, `bbox`) where users drew and nobody agreed: no background either.
 
 ::
 
@@ -24,6 +25,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from handlens.geometry import Box
+from handlens_conversion.boxes.drawn import Edges
 from handlens_conversion.pipeline.photo_work import FoundObject, PhotoRecord
 
 __all__ = ["CocoFile"]
@@ -41,7 +43,7 @@ class CocoFile:
         self._licences: dict[str, int] = {}
         self._parts: dict[str, IO[bytes]] = {
             name: TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed by __exit__
-            for name in ("images", "annotations", "unlabelled")
+            for name in ("images", "annotations", "unlabelled", "unsettled")
         }
         self._counts = dict.fromkeys(self._parts, 0)
         self._objects = 0
@@ -78,16 +80,17 @@ class CocoFile:
         )
         for one in record.objects:
             self._add_object(one, size)
+        for place in record.places:
+            self._write("unsettled", {"image_id": self._counts["images"], "bbox": _left_top_width_height(place, size)})
 
     def _add_object(self, one: FoundObject, size: tuple[int, int]) -> None:
         self._objects += 1
         left, top, right, bottom = Box(*one.box).to_pixels(size)
-        width, height = right - left, bottom - top
         described: dict[str, Any] = {
             "id": self._objects,
             "image_id": self._counts["images"],
-            "bbox": [round(edge, 2) for edge in (left, top, width, height)],
-            "area": round(width * height, 2),
+            "bbox": _left_top_width_height(one.box, size),
+            "area": round((right - left) * (bottom - top), 2),
             "iscrowd": 0,
             "uncertainty": [round(edge * side, 2) for edge, side in zip(one.uncertainty, size * 2, strict=True)],
             "agreement": one.agreement,
@@ -124,3 +127,8 @@ class CocoFile:
                     file.write(chunk)
                 file.write(b"]")
             file.write(b"}\n")
+
+
+def _left_top_width_height(box: Edges, size: tuple[int, int]) -> list[float]:
+    left, top, right, bottom = Box(*box).to_pixels(size)
+    return [round(edge, 2) for edge in (left, top, right - left, bottom - top)]

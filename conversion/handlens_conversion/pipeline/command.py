@@ -34,6 +34,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--spark", "extra", multiple=True, metavar="spark.NAME=VALUE", help="A setting of Spark; wins over all others."
 )
 @click.option("--min-users", type=click.IntRange(2), default=None, help="Users that an object needs. [default: 3]")
+@click.option("--no-places", is_flag=True, help="Do not tell where users drew and nobody agreed.")
 @click.option(
     "--max-bad", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of rows that may be bad."
 )
@@ -93,6 +94,7 @@ def _rules(given: dict[str, Any]) -> Any:
     from handlens_conversion.pipeline.job import JobRules
 
     rules = JobRules(split=SplitRules(val=given["val"], test=given["test"]), max_bad=given["max_bad"])
+    rules = replace(rules, photo=replace(rules.photo, places=not given["no_places"]))
     if given["min_users"] is None:
         return rules
     consensus = replace(rules.photo.consensus, min_users=given["min_users"])

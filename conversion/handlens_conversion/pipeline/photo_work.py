@@ -24,6 +24,7 @@ from handlens_conversion.boxes.consensus import ConsensusObject, ConsensusSettin
 from handlens_conversion.boxes.drawn import DrawnBox, Edges
 from handlens_conversion.boxes.labels import LabelSettings, vote
 from handlens_conversion.boxes.modes import CAREFUL, DrawingMode
+from handlens_conversion.boxes.places import unsettled_places
 from handlens_conversion.boxes.reasons import Reject, RejectReason
 from handlens_conversion.pipeline.look import Look
 from handlens_conversion.pipeline.photo_rows import ListedPhoto
@@ -36,12 +37,16 @@ ImageVotes = Callable[[ListedPhoto, Sequence[Edges]], Sequence[Mapping[str, floa
 
 @dataclass(frozen=True, slots=True)
 class PhotoRules:
-    """The settings of all steps of one photo; `read` is the most boxes of a photo that are looked at."""
+    """The settings of all steps of one photo.
+
+    `read` is the most boxes of a photo that are looked at; `places` says if places where nobody agreed are told.
+    """
 
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     labels: LabelSettings = field(default_factory=LabelSettings)
     read: int = 20_000
+    places: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,17 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True)
 class PhotoRecord:
-    """A photo with at least one object; `boxes` were used, of `drawn` that were not left out before cleaning."""
+    """A photo with at least one object; `boxes` were used, of `drawn` that were not left out before cleaning.
+
+    `places` are where users drew and nobody agreed (`boxes.places`).
+    """
 
     listed: ListedPhoto
     look: Look
     boxes: int
     drawn: int
     objects: tuple[FoundObject, ...]
+    places: tuple[Edges, ...] = ()
 
     def to_json(self) -> str:
         """The record as one line. (Spelled out: `dataclasses.asdict` copies deeply, five times as slow.)"""
@@ -77,6 +86,7 @@ class PhotoRecord:
             "boxes": self.boxes,
             "drawn": self.drawn,
             "objects": [[getattr(one, name) for name in _OBJECT_FIELDS] for one in self.objects],
+            "places": self.places,
         }
         return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
@@ -91,7 +101,8 @@ class PhotoRecord:
             FoundObject(tuple(box), tuple(error), agreement, users, label, share, votes, tuple(sources))
             for box, error, agreement, users, label, share, votes, sources in told["objects"]
         )
-        return cls(listed, Look((width, height), sha256, phash), told["boxes"], told["drawn"], objects)
+        places = tuple((left, top, right, bottom) for left, top, right, bottom in told["places"])
+        return cls(listed, Look((width, height), sha256, phash), told["boxes"], told["drawn"], objects, places)
 
 
 _OBJECT_FIELDS = tuple(FoundObject.__dataclass_fields__)
@@ -126,7 +137,8 @@ def work_on(
     objects = tuple(
         _named(one, listed, rules.labels, None if seen_in is None else seen_in[at]) for at, one in enumerate(found)
     )
-    record = PhotoRecord(listed, seen, sum(one.users for one in objects), len(boxes), objects)
+    places = unsettled_places(cleaned.kept, found, rules.consensus) if rules.places else ()
+    record = PhotoRecord(listed, seen, sum(one.users for one in objects), len(boxes), objects, places)
     return record, len(cleaned.kept), rejects
 
 

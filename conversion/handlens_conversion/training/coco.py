@@ -7,7 +7,7 @@ Rules:
 * A guard list may also be JSON lines: `image`, `width`, `height`, `boxes` of left, top, right, bottom, label in pixels,
   and `split`, of which only ``val`` is used where it is given.
 * What is wrong with a file is a `TrainingDataError` that names the entry; nothing is left out in silence. Annotations
-  with ``iscrowd`` and the entries of `unlabelled` are places to ignore.
+  with ``iscrowd`` and the entries of `unlabelled` and `unsettled` are places to ignore.
 """
 
 from __future__ import annotations
@@ -119,10 +119,14 @@ class _File:
             if category.get("supercategory") in OBJECT_TYPES
         }
         self.licences = [str(entry.get("name", "")) for entry in self._list(content, "licenses", needed=False)]
-        unlabelled = [{**row, "iscrowd": 1} for row in self._list(content, "unlabelled", needed=False)]
+        unclear = [
+            {**row, "iscrowd": 1}
+            for name in ("unlabelled", "unsettled")
+            for row in self._list(content, name, needed=False)
+        ]
         by_image: dict[Any, list[Mapping[str, Any]]] = {}
         known = self._by_id(images, "image")
-        for row in [*annotations, *unlabelled]:
+        for row in [*annotations, *unclear]:
             if row.get("image_id") not in known:
                 raise self._wrong(
                     "annotations", f"speak of image {row.get('image_id')!r}, which `images` does not list"
