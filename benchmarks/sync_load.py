@@ -75,17 +75,12 @@ def _search(lens: Lens, photo: Photo, is_over: Callable[[], bool], found: list[S
     store = lens._opened()
     while not is_over():
         for _ in range(_INDEX_TURNS):
-            index = _engine(lens).index.index
+            index = lens._ready().index.index
             query = random.standard_normal(index.dim).astype(np.float32)
             near = _note(found, "index", lambda index=index, query=query: index.search(query, _NEIGHBOURS))
         ids = [int(id) for id in near.ids]
         _note(found, "store", lambda ids=ids: (store.items_of(ids), store.search_text(_WORD, limit=_NEIGHBOURS)))
         _note(found, "photo", lambda: lens.search(photo))
-
-
-def _engine(lens: Lens) -> Any:
-    assert lens._engine is not None
-    return lens._engine
 
 
 def _note(found: list[Searched], level: str, call: Callable[[], Any]) -> Any:

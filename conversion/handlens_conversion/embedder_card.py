@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from handlens.errors import ModelError
-from handlens_conversion.embedder_build import HEAD_FILE, training_list
 from handlens_conversion.embedder_head import Head, load_head
+from handlens_conversion.embedder_parent import HEAD_FILE, training_list
 from handlens_conversion.files import write_whole
 from handlens_conversion.parity import load_report
 

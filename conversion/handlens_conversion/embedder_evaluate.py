@@ -27,9 +27,9 @@ import numpy as np
 
 from handlens.vision.embedder import Embedder
 from handlens.vision.image import load_photo
-from handlens_conversion.embedder_build import HEAD_FILE, float_features
 from handlens_conversion.embedder_features import Features, extract
 from handlens_conversion.embedder_head import Head, load_head
+from handlens_conversion.embedder_parent import HEAD_FILE, float_features
 from handlens_conversion.embedder_temperature import fit_temperature, named_classes
 from handlens_conversion.embedder_train import pca
 from handlens_conversion.parity import machine

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handlens.geometry import WHOLE, Box
-from handlens_conversion.embedder_build import RESAMPLE, load_pixels
 from handlens_conversion.embedder_network import MEAN, STD, TAPS
+from handlens_conversion.embedder_parent import RESAMPLE, load_pixels
 from handlens_conversion.packages import file_sha256
 
 if TYPE_CHECKING:

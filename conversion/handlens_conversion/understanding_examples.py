@@ -33,9 +33,9 @@ from handlens.vision.detector import Detector
 from handlens.vision.image import load_photo
 from handlens.vision.runtime import read_spec
 from handlens.wire.item import Item
-from handlens_conversion.embedder_build import HEAD_FILE, float_features
 from handlens_conversion.embedder_features import Features, extract
 from handlens_conversion.embedder_head import Head, load_head
+from handlens_conversion.embedder_parent import HEAD_FILE, float_features
 from handlens_conversion.embedder_train import TrainOptions, train
 from handlens_conversion.retrieval_data import Row, load_set, training_photos
 from handlens_conversion.retrieval_words import tag_of, type_of

@@ -19,19 +19,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from handlens.answering import Answerer, Ask, Beside, Eyes, Stopwatch, could_improve, look_each, thread_beside
-from handlens.blend import Policy
-from handlens.errors import DecodeError, FeedbackError, HandlensError, NotReadyError, StoreCorruptError, SyncError
+from handlens.answering import Ask, Beside, Stopwatch, could_improve, look_each, thread_beside
+from handlens.engine import Engine, Engines, model_folder
+from handlens.errors import FeedbackError, HandlensError, SyncError
 from handlens.feedback import Deed, feedback_events, search_event
 from handlens.geometry import Box
-from handlens.local_catalogue import LocalCatalogue
 from handlens.options import Options
 from handlens.results import Coverage, FoundObject, Match, SearchResult
 from handlens.store import Outbox, PackState, Store
 from handlens.sync.checks import checked_at, note_check
-from handlens.sync.indexing import OpenIndex, build_index, open_index
+from handlens.sync.indexing import build_index
 from handlens.sync.pacing import Pacer
 from handlens.sync.reports import Progress, RollbackReport, SyncReport, no_progress
 from handlens.upgrading import merge_answer, online_query
@@ -39,15 +38,11 @@ from handlens.vision.image import PhotoSource, load_photo
 from handlens.vision.runtime import read_spec
 from handlens.wire.event import Event
 from handlens.wire.release import Release
-from handlens.wire.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from handlens.index import HnswIndex
     from handlens.sync.transport import HttpTransport, Transport
 
 __all__ = ["Lens", "Status"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +77,6 @@ class Status:
         return {name: getattr(self, name) for name in names} | {"packs": [pack.to_dict() for pack in self.packs]}
 
 
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    """All that one version of the store needs to answer; opened once, replaced whole."""
-
-    version: str
-    release: Release
-    policy: Policy
-    eyes: Eyes
-    folders: tuple[Path, Path]
-    index: OpenIndex
-    packs: tuple[str, ...]
-    answerer: Answerer
-
-
 class Lens:
     """Visual search on this device.
 
@@ -107,10 +88,9 @@ class Lens:
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self._lock = threading.Lock()
-        self._renewing = threading.Lock()
         self._store: Store | None = None
         self._outbox: Outbox | None = None
-        self._engine: _Engine | None = None
+        self._engines = Engines(self.options)
         self._pacer = Pacer()
         self._helper: Beside | None = None
 
@@ -122,12 +102,12 @@ class Lens:
 
     def close(self) -> None:
         """Close the store and let go of the models. The Lens may be used again: it then opens anew."""
-        with self._renewing, self._lock:
+        with self._engines.closed(), self._lock:
             for opened in (self._store, self._outbox):
                 if opened is not None:
                     opened.close()
             helper = self._helper
-            self._store = self._outbox = self._engine = self._helper = None
+            self._store = self._outbox = self._helper = None
         if helper is not None:
             helper.shutdown()
 
@@ -421,14 +401,14 @@ class Lens:
     def _index(self, progress: Progress, *, anew: bool = False) -> None:
         """Bring index file and engine up to date with the store; exact search answers until the file is there."""
         store = self._opened()
-        spec = read_spec(self._model_folder(store, "embedder"), "embedder")
-        self._renew_open(store)
+        spec = read_spec(model_folder(store, self.options.data_path, "embedder"), "embedder")
+        self._engines.renew(store)
         built = build_index(store, self.options.data_path, self.options, spec, anew=anew, progress=progress)
-        self._renew_open(store, built)
+        self._engines.renew(store, built)
 
     def _pace(self) -> None:
         """Give way to searches where this process searches; one that only syncs works on."""
-        if self._engine is not None:
+        if self._engines.is_open:
             self._pacer()
 
     def _transport(self, allow: Callable[[], bool] | None) -> HttpTransport:
@@ -475,82 +455,14 @@ class Lens:
                 self._helper = thread_beside()
             return self._helper
 
+    def _ready(self) -> Engine:
+        return self._engines.ready(self._opened())
+
     def _opened(self, *, create: bool = False) -> Store:
         with self._lock:
             if self._store is None:
                 self._store = Store.open(self.options.data_path, create=create)
             return self._store
-
-    def _ready(self) -> _Engine:
-        """The engine to answer with: the first one is waited for, a newer one is opened behind the searches."""
-        store = self._opened()
-        version = store.version()
-        engine = self._engine
-        if engine is None:
-            return self._renew(store)
-        if engine.version != version and not self._renewing.locked():
-            threading.Thread(target=self._renew_behind, args=(store,), name="handlens-renew", daemon=True).start()
-        return engine
-
-    def _renew(self, store: Store, built: HnswIndex | None = None) -> _Engine:
-        """Open an engine for the store as it is, unless the one there is: models that stayed the same stay open.
-
-        `built` is an index that was built in this process just now, and need not be read again.
-        """
-        with self._renewing:
-            version = store.version()
-            engine = self._engine
-            if engine is None or engine.version != version:
-                engine = self._engine = self._open_engine(store, version, engine, built)
-            return engine
-
-    def _renew_open(self, store: Store, built: HnswIndex | None = None) -> None:
-        """Renew the engine where one is open: a process that only syncs opens no model."""
-        if self._engine is not None:
-            self._renew(store, built)
-
-    def _renew_behind(self, store: Store) -> None:
-        try:
-            self._renew(store)
-        except HandlensError:
-            return  # the old engine goes on; the next search tries again
-
-    def _open_engine(self, store: Store, version: str, former: _Engine | None, built: HnswIndex | None) -> _Engine:
-        options = self.options
-        folders = (self._model_folder(store, "detector"), self._model_folder(store, "embedder"))
-        eyes = former.eyes if former is not None and former.folders == folders else Eyes.open(*folders, options)
-        spec = eyes.embedder.spec
-        held = former.index.index if built is None and former is not None else built
-        index = open_index(store, options.data_path, options, spec, held=held)
-        policy = _parsed(Policy.from_json, store, "policy")
-        taxonomy = _parsed(Taxonomy.from_json, store, "taxonomy")
-        release = _parsed(Release.from_json, store, "release")
-        catalogue = LocalCatalogue(store, index.index, packs=options.packs, locale=options.locale)
-        return _Engine(
-            version=version,
-            release=release,
-            policy=policy,
-            eyes=eyes,
-            folders=folders,
-            index=index,
-            packs=options.packs or tuple(pack.pack for pack in store.packs()),
-            answerer=Answerer(catalogue, taxonomy, policy, options, weights=spec.understanding, as_of=release.as_of),
-        )
-
-    def _model_folder(self, store: Store, kind: str) -> Path:
-        slot = store.slot(kind)
-        if slot is None:
-            raise NotReadyError(f"no {kind} is installed in {self.options.data_path}: sync, or install a release first")
-        return self.options.data_path / slot.file
-
-
-def _parsed(read: Callable[[str], T], store: Store, name: str) -> T:
-    try:
-        return read(store.document(name))
-    except DecodeError as error:
-        raise StoreCorruptError(
-            f"the store's {name} is malformed ({error}): sync again, or install the release again"
-        ) from error
 
 
 def _size_of(folder: Path) -> int:

@@ -24,7 +24,7 @@ from handlens_server.problems import handle_problems
 from handlens_server.searching import Searching
 from handlens_server.services import Services
 from handlens_server.times import Clock, utc_now
-from handlens_server.tracing import open_tracer
+from handlens_server.tracer_choice import open_tracer
 
 __all__ = ["create_app"]
 

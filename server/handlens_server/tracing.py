@@ -16,10 +16,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from handlens_server.config import Config, ConfigError
 from handlens_server.trace_context import TraceContext
 
-__all__ = ["NoTracer", "Tracer", "open_tracer"]
+__all__ = ["Laps", "NoTracer", "Tracer", "epoch_offset"]
 
 Laps = Sequence[tuple[str, float, float]]
 
@@ -53,23 +52,6 @@ class NoTracer:
 
     def close(self) -> None:
         """See `Tracer.close`."""
-
-
-def open_tracer(config: Config) -> Tracer:
-    """The tracer that the settings ask for.
-
-    Raises:
-        ConfigError: it is not known, or OpenTelemetry is not installed.
-    """
-    if not config.tracing:
-        return NoTracer()
-    if config.tracing != "otlp":
-        raise ConfigError("HANDLENS_TRACING cannot be used: give otlp, or none")
-    try:
-        from handlens_server.otel_tracer import OtelTracer, otlp_processor
-    except ImportError as error:
-        raise ConfigError("tracing needs OpenTelemetry: pip install 'handlens[server,tracing]'") from error
-    return OtelTracer(otlp_processor())
 
 
 def epoch_offset() -> float:

@@ -29,7 +29,7 @@ def test_a_baseline_finds_what_enough_users_drew_and_nothing_else(name: str) -> 
 
 def test_weighted_boxes_fusion_is_that_of_its_authors() -> None:
     library = pytest.importorskip(
-        "ensemble_boxes", reason="pip install ensemble-boxes (brings numba) to compare with it"
+        "ensemble_boxes", reason="needs ensemble-boxes (which brings numba); scripts/test all installs it"
     )
     random = np.random.default_rng(3)
     scores = [[1 - 1e-6 * row] for row in range(20)]  # in the order of rows, as ours takes them

@@ -80,7 +80,10 @@ def test_the_embedding_in_the_graph_is_the_head_applied_to_the_tapped_features(p
     rows = sum(TAPS[tap] for tap in taps)
     head = Head("s", taps, random.normal(0, 1, (rows, 8)).astype(np.float32), np.arange(8, dtype=np.float32))
     logits, *features = run(write_tflite(with_taps(graph, taps), side=SIDE, outputs=("logits", "a", "b")), pixels)
-    again, embedding = run(write_tflite(with_head(graph, head), side=SIDE, outputs=("logits", "embedding")), pixels)
+    again, embedding = run(
+        write_tflite(with_head(graph, list(head.parts()), head.bias), side=SIDE, outputs=("logits", "embedding")),
+        pixels,
+    )
     assert (logits.shape, embedding.shape) == ((1, 1000), (1, 8))
     np.testing.assert_allclose(again, logits, atol=1e-4)
     np.testing.assert_allclose(embedding, head.apply(np.concatenate(features, axis=1)), rtol=1e-3, atol=1e-3)

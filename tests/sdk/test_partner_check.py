@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 
 from handlens.cli import main
 from handlens.partner.access import Key, read_key
-from handlens.partner.checking import ConformanceError, FailedError
 from handlens.partner.checks import ALL_CHECKS
 from handlens.partner.contract import read_contract
 from handlens.partner.exchange import Answer, Call
 from handlens.partner.line import Line
+from handlens.partner.outcomes import ConformanceError, FailedError
 
 KEY = ["--key", "hl_test_1:hls_secret"]
 

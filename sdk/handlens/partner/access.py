@@ -17,9 +17,9 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlencode
 
-from handlens.partner.checking import ConformanceError
 from handlens.partner.exchange import Answer, Call
 from handlens.partner.line import Line
+from handlens.partner.outcomes import ConformanceError
 
 __all__ = ["TAG", "Key", "Signer", "TokenBook", "read_key", "read_signer", "token_call"]
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from handlens.partner.checking import Check, ConformanceError
+from handlens.partner.checking import Check
+from handlens.partner.outcomes import ConformanceError
 
 if TYPE_CHECKING:
     from handlens.partner.access import Key

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from handlens.partner.checking import FailedError
+from handlens.partner.outcomes import FailedError
 
 __all__ = ["Answer", "Call", "Exchange"]
 

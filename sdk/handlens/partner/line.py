@@ -19,8 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 
 from handlens import __version__
-from handlens.partner.checking import ConformanceError, FailedError
 from handlens.partner.exchange import Answer, Call, Exchange
+from handlens.partner.outcomes import ConformanceError, FailedError
 
 __all__ = ["MOST_BYTES", "Line"]
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handlens.partner.access import Key, Signer, TokenBook
-from handlens.partner.checking import FailedError, SkippedError, expect_status
 from handlens.partner.contract import Contract
 from handlens.partner.exchange import Answer, Call
+from handlens.partner.expecting import expect_status
 from handlens.partner.line import Line
+from handlens.partner.outcomes import FailedError, SkippedError
 
 __all__ = ["MOST_WAIT", "Given", "Probe", "feedback", "new_name", "own_item", "without"]
 

@@ -16,11 +16,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from handlens.partner.access import Key, TokenBook
-from handlens.partner.checking import Check, ConformanceError, FailedError, SkippedError
+from handlens.partner.checking import Check
 from handlens.partner.checks import ALL_CHECKS
 from handlens.partner.contract import Contract
 from handlens.partner.exchange import Exchange
 from handlens.partner.line import Line
+from handlens.partner.outcomes import ConformanceError, FailedError, SkippedError
 from handlens.partner.probe import Given, Probe
 
 __all__ = ["Outcome", "Report", "choose", "run_checks"]

@@ -22,7 +22,8 @@ from handlens_server.metrics import Metrics
 from handlens_server.observing import observe
 from handlens_server.otel_tracer import OtelTracer
 from handlens_server.trace_context import TraceContext
-from handlens_server.tracing import NoTracer, Tracer, open_tracer
+from handlens_server.tracer_choice import open_tracer
+from handlens_server.tracing import NoTracer, Tracer
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SENT = f"00-{TRACE}-{SPAN}-01"

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
-from handlens.partner.checking import Check, FailedError, check, expect, expect_status
+from handlens.partner.checking import Check, check
 from handlens.partner.exchange import Answer, Call
+from handlens.partner.expecting import expect, expect_status
+from handlens.partner.outcomes import FailedError
 from handlens.partner.probe import Probe, new_name
 
 __all__ = ["CHECKS"]

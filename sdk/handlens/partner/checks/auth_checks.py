@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 
 from handlens.partner.access import Key, token_call
-from handlens.partner.checking import Check, SkippedError, check, expect, expect_refusal, expect_status
+from handlens.partner.checking import Check, check
 from handlens.partner.exchange import Answer, Call
+from handlens.partner.expecting import expect, expect_refusal, expect_status
+from handlens.partner.outcomes import SkippedError
 from handlens.partner.probe import Probe
 
 __all__ = ["CHECKS"]

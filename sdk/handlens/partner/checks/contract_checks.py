@@ -7,9 +7,11 @@ from typing import Any
 
 import urllib3
 
-from handlens.partner.checking import Check, FailedError, check, expect, expect_status
+from handlens.partner.checking import Check, check
 from handlens.partner.contract import Contract, read_contract
 from handlens.partner.exchange import Answer
+from handlens.partner.expecting import expect, expect_status
+from handlens.partner.outcomes import FailedError
 from handlens.partner.probe import Probe, feedback, new_name
 
 __all__ = ["CHECKS"]
@@ -211,8 +213,8 @@ def batches(probe: Probe) -> None:
 def thumbnail(probe: Probe) -> None:
     from urllib.parse import urlsplit
 
-    from handlens.partner.checking import SkippedError
     from handlens.partner.exchange import Call
+    from handlens.partner.outcomes import SkippedError
 
     tags = probe.lens().member("tags") or []
     results = [result for tag in tags for action in tag.get("actions", ()) for result in action.get("results", ())]

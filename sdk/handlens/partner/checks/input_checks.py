@@ -7,7 +7,8 @@ import json
 import struct
 import zlib
 
-from handlens.partner.checking import Check, check, expect, expect_refusal, expect_status
+from handlens.partner.checking import Check, check
+from handlens.partner.expecting import expect, expect_refusal, expect_status
 from handlens.partner.probe import Probe, feedback, own_item
 
 __all__ = ["CHECKS"]

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from handlens.partner.checking import Check, FailedError, SkippedError, check, expect, expect_refusal, expect_status
+from handlens.partner.checking import Check, check
 from handlens.partner.exchange import Answer
+from handlens.partner.expecting import expect, expect_refusal, expect_status
+from handlens.partner.outcomes import FailedError, SkippedError
 from handlens.partner.probe import MOST_WAIT, Probe, feedback
 
 __all__ = ["CHECKS"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from handlens.partner.checking import Check, FailedError, check, expect, expect_refusal, expect_status
+from handlens.partner.checking import Check, check
 from handlens.partner.exchange import Answer
+from handlens.partner.expecting import expect, expect_refusal, expect_status
+from handlens.partner.outcomes import FailedError
 from handlens.partner.probe import Probe
 
 __all__ = ["CHECKS"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlens.partner.checking import Check, FailedError, check, expect, expect_refusal, expect_status
+from handlens.partner.checking import Check, check
+from handlens.partner.expecting import expect, expect_refusal, expect_status
+from handlens.partner.outcomes import FailedError
 from handlens.partner.probe import Probe, feedback
 
 __all__ = ["CHECKS"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from handlens.partner.checking import Check, check, expect_refusal, expect_status
+from handlens.partner.checking import Check, check
+from handlens.partner.expecting import expect_refusal, expect_status
 from handlens.partner.probe import Probe, feedback
 
 __all__ = ["CHECKS"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from handlens.partner.checking import Check, check, expect, expect_refusal, expect_status
+from handlens.partner.checking import Check, check
+from handlens.partner.expecting import expect, expect_refusal, expect_status
 from handlens.partner.probe import Probe, feedback, new_name, own_item
 
 __all__ = ["CHECKS"]
