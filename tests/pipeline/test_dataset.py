@@ -106,7 +106,8 @@ def test_where_nobody_agreed_is_listed_as_a_place_without_a_word(tmp_path: Path)
         assert found is not None
         assert PhotoRecord.from_json(found.to_json()) == found
         (tmp_path / name).mkdir()
-        write_dataset(tmp_path / name, [found], SIDES, labels=["cup", "lamp"], info={})
+        figures = write_dataset(tmp_path / name, [found], SIDES, labels=["cup", "lamp"], info={})
+        assert figures.places == len(found.places)
     side, _ = SIDES["photo-0"]
     told, untold = (json.loads((tmp_path / name / f"{side}.json").read_bytes()) for name in ("told", "untold"))
     assert {"image_id": 1, "bbox": [20.0, 300.0, 80.0, 105.0]} in told["unsettled"]

@@ -37,6 +37,7 @@ class Figures:
     agreement: Counter[int] = field(default_factory=Counter)  # objects by step of agreement
     error: Counter[int] = field(default_factory=Counter)  # objects by 1/1,000 of the photo, largest of four edges
     near_duplicates: int = 0  # photos in the group of another
+    places: int = 0  # where users drew and nobody agreed
 
     def add(self, record: PhotoRecord, side: str, group: str) -> None:
         """Count one photo."""
@@ -44,6 +45,7 @@ class Figures:
         self.objects[side] += len(record.objects)
         self.licences[record.listed.licence or "not stated"] += 1
         self.near_duplicates += group != record.listed.photo
+        self.places += len(record.places)
         for one in record.objects:
             self.labels[one.label or ""] += 1
             self.sources["+".join(one.label_sources) or "none"] += 1

@@ -39,6 +39,7 @@ def datasheet(summary: Summary, figures: Figures, rules: JobRules, modes: Sequen
         "photos": {"with_boxes": summary.photos, **{side: figures.photos[side] for side in SIDES}},
         "near_duplicates": figures.near_duplicates,
         "objects": {side: figures.objects[side] for side in SIDES},
+        "places": figures.places,
         "labels": dict(sorted(figures.labels.items())),
         "label_sources": dict(sorted(figures.sources.items())),
         "licences": dict(sorted(figures.licences.items())),
@@ -67,6 +68,9 @@ def _composition(sheet: Mapping[str, Any]) -> list[str]:
         "drawn by users and merged; every object has at least "
         f"{sheet['settings']['photo']['consensus']['min_users']} users. No user is named or can be told apart. The "
         "photos themselves are not in the folder.",
+        "",
+        f"{sheet['places']} places where users drew and nobody agreed are listed as `unsettled`, on a coarse grid and "
+        "without a word: they are not known to be background.",
         "",
         *_table(["side", "photos", "objects"], rows),
         "",
