@@ -24,10 +24,10 @@ Boxes of labels that are not taught are background, for all. Each seed draws box
 is true - raw of the means, and what consensus closes of it (consensus - raw) / (true - raw). Its interval, and those of
 the gaps, are of a bootstrap over photos of `val` and seeds, both drawn anew each time, the same for all trainings.
 
-The claim, that consensus closes 80 % of the gap, is about labels that the shipped detector lacks, ``signs``, and about
-gaps whose interval lies above 0. All else is reported beside it.
+The claim, that consensus closes 80 % of the gap, is about gaps whose interval lies above 0. Others are reported beside.
 
-What is not asked for leaves its figures in the JSON as they are. Exits with 1 when a target is missed.
+On two cores 15 seeds of one noise model take 9 minutes for ``signs`` and 21 for ``folds``, with 2 GB a worker. What is not
+asked for leaves its figures in the JSON as they are. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ FILES = {"coco": "detection/coco.jsonl", "folds": "detection/coco.jsonl", "signs
 NOISES = ("clean", "messy", "half-junk")
 KINDS = ("raw", "consensus", "true")
 FIGURES = ("ap50", "map")
-CLAIMED = ("signs",)  # the network's features were trained with the labels of COCO: raw boxes lose little there
 LABELS = 12
 FOLDS = 4
 NOWHERE = np.zeros((0, 4))
@@ -343,14 +342,14 @@ def taught(arguments, lesson, cells, asked, seed):
 
 
 def targets(figures):
-    """The claim is about labels that the shipped detector lacks, where there is a gap: its interval lies above 0."""
+    """A share is asked for where there is a gap: where its interval lies above 0."""
     found = []
     for scene, noises in figures["scenes"].items():
         for noise, part in noises.items():
             for figure in FIGURES if noise != "clean" else ():
                 gap, share = part[figure]["gap"], part[figure]["closed"]
                 name = f"gap in {figure} that consensus closes, {scene}, {noise}"
-                if scene in CLAIMED and gap["from"] > 0:
+                if gap["from"] > 0:
                     found.append(target(name, share["value"], at_least=0.8))
                 else:
                     print(
@@ -365,7 +364,7 @@ def parsed():
     parser.add_argument("--out", type=Path, help="JSON file for the figures.")
     parser.add_argument("--scenes", nargs="+", choices=tuple(FILES), default=tuple(FILES))
     parser.add_argument("--noises", nargs="+", choices=NOISES, default=NOISES)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(1, 16)))
     parser.add_argument("--boxes", type=int, default=10, help="Boxes that are drawn for each object.")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=6)
