@@ -26,8 +26,8 @@ the gaps, are of a bootstrap over photos of `val` and seeds, both drawn anew eac
 
 The claim, that consensus closes 80 % of the gap, is about gaps whose interval lies above 0. Others are reported beside.
 
-On two cores 15 seeds of one noise model take 9 minutes for ``signs`` and 21 for ``folds``, with 2 GB a worker. What is not
-asked for leaves its figures in the JSON as they are. Exits with 1 when a target is missed.
+On two cores 15 seeds of one noise model take 9 minutes for ``signs`` and 25 for ``folds``, with 2 GB a worker. What is
+not asked for leaves its figures in the JSON as they are. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
