@@ -26,11 +26,16 @@ from handlens_server.full_index import IndexUnavailableError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["MilvusAddress", "MilvusCalls", "MilvusTimes", "quoted"]
+__all__ = ["CollectionGoneError", "MilvusAddress", "MilvusCalls", "MilvusTimes", "quoted"]
 
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}")
 _SCHEMES = {"milvus": "http", "milvus+tls": "https"}
 _PORT = 19530
+_GONE = re.compile(r"can't find collection|collection not found|collection not loaded")  # of Milvus 2.3 and later
+
+
+class CollectionGoneError(IndexUnavailableError):
+    """The collection that a name stands for, or stood for when the call began, is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class MilvusCalls:
         """Call a method of `MilvusClient`; `timeout` is that of a write, if none is given.
 
         Raises:
-            IndexUnavailableError: the server cannot be reached, does not answer in time, or refuses.
+            CollectionGoneError: there is no such collection, or no more. IndexUnavailableError: the server cannot be
+            reached, does not answer in time, or refuses.
         """
         limit = timeout or self.times.write
         client = self._connected()
@@ -149,9 +155,8 @@ class MilvusCalls:
 
     def _unavailable(self, error: Exception) -> IndexUnavailableError:
         reason = str(getattr(error, "message", "") or error).splitlines()[0][:200]
-        return IndexUnavailableError(
-            f"Milvus at {self.address.uri} does not answer ({reason}): start it, or correct HANDLENS_INDEX"
-        )
+        kind = CollectionGoneError if _GONE.search(reason) else IndexUnavailableError
+        return kind(f"Milvus at {self.address.uri} does not answer ({reason}): start it, or correct HANDLENS_INDEX")
 
 
 def quoted(values: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ Rules:
 1. One process at a time takes changes over: a lock in PostgreSQL, a file's beside SQLite. The others see its work.
 2. The rows of a change go in, then its former rows out, then the state: what was cut off is made again, with the same
    result.
-3. Searches go by an alias. A rebuild fills a new collection beside the old one, then the alias moves.
+3. Searches go by an alias. A rebuild fills a new collection beside the old one, then the alias moves and the old one
+   goes: a search that was under way to it is made once more.
 4. A refresh waits until searches see it: one of Milvus's ticks (0.2 s), or two. Searches do not wait: "Strong" would
    make each of them wait for a tick. What stands in the collection before a refresh is read without waiting where this
    process made the last one, which ended with such a wait. Of a process that died in the midst of another since then,
@@ -46,7 +47,7 @@ from handlens_server.full_index import (
 )
 from handlens_server.index_changes import Change, catalogue_sequence, compared, read_changes
 from handlens_server.index_locks import try_lock
-from handlens_server.milvus_calls import MilvusAddress, MilvusCalls, MilvusTimes, quoted
+from handlens_server.milvus_calls import CollectionGoneError, MilvusAddress, MilvusCalls, MilvusTimes, quoted
 from handlens_server.milvus_rows import Hit, alias_of, conditions, first_name, next_name, read_hit, rows_of
 from handlens_server.milvus_schema import STATE, create_collection, state_row, vector_dim, wait_until_linked
 
@@ -231,6 +232,12 @@ class MilvusIndex:
         return int(rows[0]["sequence"]) if rows else 0
 
     def _search(self, query: NDArray[np.float32], k: int, condition: str) -> list[Hit]:
+        try:
+            return self._asked(query, k, condition)
+        except CollectionGoneError:  # rule 3
+            return self._asked(query, k, condition)
+
+    def _asked(self, query: NDArray[np.float32], k: int, condition: str) -> list[Hit]:
         limit = min(k + SPARE, _LIMIT)
         hits = self._calls.call(
             "search",

@@ -74,6 +74,45 @@ def eventually(call: Callable[[], object], seconds: float = 60) -> object:
             time.sleep(0.2)
 
 
+class Rebuilt:
+    """A Milvus whose alias moved away from the collection that the first `gone` searches were under way to."""
+
+    def __init__(self, gone: int) -> None:
+        self.gone = gone
+        self.searches = 0
+
+    def search(self, *_: object, **__: object) -> list[list[dict[str, object]]]:
+        from pymilvus.exceptions import MilvusException
+
+        self.searches += 1
+        if self.searches <= self.gone:
+            raise MilvusException(65535, "can't find collection name default:handlens_space_1_4d6939ac")
+        return [[{"id": "cup#0", "distance": 0.9, "entity": {"item_id": "cup", "box": "[0,0,1,1]"}}]]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize(("gone", "searches"), [(0, 1), (1, 2)])
+def test_a_search_under_way_to_a_collection_that_a_rebuild_replaced_is_made_once_more(
+    gone: int, searches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Rebuilt(gone)
+    monkeypatch.setattr("pymilvus.MilvusClient", lambda **_: other)
+    index = MilvusIndex(MilvusAddress.parse("milvus://localhost"), space=SPACE, dim=DIM, locks=tmp_path)
+    assert [item_id for item_id, *_ in index.search(QUERY, 1)] == ["cup"]
+    assert other.searches == searches
+
+
+def test_where_the_collection_stays_away_the_search_fails_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pymilvus.MilvusClient", lambda **_: Rebuilt(10))
+    index = MilvusIndex(MilvusAddress.parse("milvus://localhost"), space=SPACE, dim=DIM, locks=tmp_path)
+    with pytest.raises(IndexUnavailableError, match="can't find collection"):
+        index.search(QUERY, 1)
+
+
 @heavy
 @on_sqlite
 def test_while_milvus_is_killed_searches_fail_by_name_and_go_on_by_themselves_when_it_is_back(
