@@ -11,6 +11,7 @@ from handlens_conversion.boxes.drawn import DrawnBox, Edges
 from handlens_conversion.boxes.places import GRID, unsettled_places
 
 AGREED: Edges = (0.1, 0.1, 0.4, 0.5)
+SETTINGS = ConsensusSettings()
 ALONE: Edges = (0.613, 0.522, 0.847, 0.911)
 
 
@@ -24,7 +25,7 @@ def crowd() -> list[DrawnBox]:
     return [drawn((left + off, top, right + off, bottom), user) for user, off in enumerate((0.0, 0.004, 0.008, 0.002))]
 
 
-def places(boxes: list[DrawnBox], settings: ConsensusSettings = ConsensusSettings()) -> tuple[Edges, ...]:  # noqa: B008
+def places(boxes: list[DrawnBox], settings: ConsensusSettings = SETTINGS) -> tuple[Edges, ...]:
     return unsettled_places(boxes, find_objects(boxes, settings), settings)
 
 
